@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A core as the firmware sees it: five engines, SBUF, PSUM, semaphores and
+ * DMA rings that run one program at a time.
+ */
+#ifndef KILN_ENGINE_CORE_H
+#define KILN_ENGINE_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "firmware/mmu.h"
+
+struct kiln_core;
+
+struct kiln_job {
+	uint64_t program;	/* device address */
+	uint32_t program_bytes;
+	uint32_t args_bytes;
+	uint64_t args;		/* device address */
+};
+
+struct kiln_outcome {
+	enum kiln_status status;
+	uint8_t engine;		/* of the fault */
+	uint32_t instruction;
+	uint32_t label;
+	uint64_t fault_addr;
+	uint64_t cycles;	/* device time, whatever the status */
+};
+
+/* Clock that outcome.cycles counts: the generation's TensorE clock, in kHz. */
+uint32_t kiln_core_clock_khz(unsigned int generation);
+uint32_t kiln_core_sbuf_bytes(unsigned int generation);	/* per partition */
+uint32_t kiln_core_psum_bytes(unsigned int generation);
+
+/* Bytes of one core, a multiple of 4096. Most of it is SBUF and PSUM. */
+size_t kiln_core_size(unsigned int generation);
+
+/* Make a core in mem: kiln_core_size() bytes, zeroed, 4096-byte aligned. */
+struct kiln_core *kiln_core_init(void *mem, unsigned int generation,
+				 const struct kiln_memory *memory);
+
+/* The core's own, for kiln_mmu_attach() between jobs and for flushes. */
+struct kiln_mmu *kiln_core_mmu(struct kiln_core *core);
+
+/*
+ * Zero whatever programs have left in SBUF, PSUM, semaphores and registers.
+ * The firmware calls it before a job of another context.
+ */
+void kiln_core_scrub(struct kiln_core *core);
+
+/* Run a job to its end: results, a fault, or an abort. Same bits and cycles always. */
+void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,
+		   struct kiln_outcome *outcome);
+
+/*
+ * Have kiln_core_run() return soon with this status. Any thread; taken back by
+ * kiln_core_allow(), which the firmware calls before it hands out the next job.
+ */
+void kiln_core_abort(struct kiln_core *core, enum kiln_status why);
+void kiln_core_allow(struct kiln_core *core);
+
+#endif

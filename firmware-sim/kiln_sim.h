@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of a Kiln card as a library: firmware, engines, memories. A
+ * simulator or a program puts an outside around it: registers and doorbells
+ * come in by calls, host memory and interrupts go out by callbacks.
+ *
+ * The library keeps all of its state in the one block of memory that
+ * kiln_sim_size() asks for, plus the HBM that its owner lends it. It allocates
+ * nothing, starts no thread, reads no clock, opens no file, and never ends its
+ * process, whatever the guest does.
+ *
+ * Locking. The owner has one lock, "the card's lock", and holds it around
+ * every call that says [locked]. kiln_sim_run() is called without it, by any
+ * thread, at most once at a time for each core: this is where the work is
+ * done. kiln_sim_doorbell() may be called by any thread at any time. Callbacks
+ * marked [locked] are called with the lock held and must not call back into
+ * the library.
+ *
+ * A worker thread therefore looks like this:
+ *
+ *	lock();
+ *	while (!quit) {
+ *		bool more = kiln_sim_service(sim);
+ *		int core = kiln_sim_take(sim);
+ *		if (core >= 0) {
+ *			unlock(); kiln_sim_run(sim, core); lock();
+ *			kiln_sim_retire(sim, core);
+ *		} else if (!more) {
+ *			wait for kick(), or for kiln_sim_deadline() to pass;
+ *		}
+ *		kiln_sim_tick(sim);
+ *	}
+ *
+ * While every worker is inside kiln_sim_run(), somebody else has to call
+ * kiln_sim_service() and kiln_sim_tick(): the watchdog is theirs.
+ */
+#ifndef KILN_SIM_H
+#define KILN_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kiln_sim;
+
+enum kiln_sim_log_level {
+	KILN_SIM_LOG_DEBUG,
+	KILN_SIM_LOG_INFO,
+	KILN_SIM_LOG_GUEST_ERROR,	/* what the guest did wrong */
+	KILN_SIM_LOG_ERROR,
+};
+
+/* What the outside does for the card. Addresses are in host memory, as the
+ * card's PCI function sees it. Accesses return false if there is no memory. */
+struct kiln_sim_host {
+	/* Any size and alignment; by kiln_sim_run() too, so from any thread. */
+	bool (*dma_read)(void *opaque, uint64_t addr, void *buf, size_t len);
+	bool (*dma_write)(void *opaque, uint64_t addr, const void *buf, size_t len);
+	/* Aligned, one access each. load has acquire, store has release order. */
+	bool (*load32)(void *opaque, uint64_t addr, uint32_t *value);
+	bool (*store32)(void *opaque, uint64_t addr, uint32_t value);
+	bool (*load64)(void *opaque, uint64_t addr, uint64_t *value);
+	bool (*store64)(void *opaque, uint64_t addr, uint64_t value);
+	/* Raise an MSI-X vector. [locked] */
+	void (*interrupt)(void *opaque, unsigned int vector);
+	/* There may be something to do: wake whoever sleeps in the loop above. */
+	void (*kick)(void *opaque);
+	/* Nanoseconds of a monotonic clock: watchdog and uptime, never results. */
+	uint64_t (*now_ns)(void *opaque);
+	void (*log)(void *opaque, enum kiln_sim_log_level level, const char *text);
+};
+
+struct kiln_sim_config {
+	unsigned int generation;	/* 1, 2, 3 for trn1, trn2, trn3 */
+	unsigned int cores;		/* 1 to KILN_MAX_CORES */
+	uint64_t hbm_bytes;		/* multiple of 2 MiB */
+};
+
+/* NULL, or a sentence that says what is wrong with config. */
+const char *kiln_sim_check(const struct kiln_sim_config *config);
+
+/* Bytes that a card of this configuration needs; 0 if config is not valid. */
+size_t kiln_sim_size(const struct kiln_sim_config *config);
+
+/*
+ * Make a card, powered up and not booted, in mem: kiln_sim_size() bytes,
+ * zeroed, 4096-byte aligned (sparse: pages that no program touches are never
+ * touched either). hbm: hbm_bytes, 4096-byte aligned, zeroed. host and opaque
+ * stay the owner's and must outlive the card. There is no destructor: free mem.
+ */
+struct kiln_sim *kiln_sim_init(void *mem, const struct kiln_sim_config *config,
+			       void *hbm, const struct kiln_sim_host *host,
+			       void *opaque);
+
+/* A register of BAR0, below KILN_DOORBELL_BASE. [locked] */
+uint32_t kiln_sim_reg_read(struct kiln_sim *sim, uint64_t offset);
+void kiln_sim_reg_write(struct kiln_sim *sim, uint64_t offset, uint32_t value);
+
+/* A write to a queue's doorbell page; calls host->kick(). */
+void kiln_sim_doorbell(struct kiln_sim *sim, unsigned int queue);
+
+/*
+ * One bounded piece of firmware work: fetch entries, resolve waits, hand
+ * commands to cores, admin commands. True if there is more to do. [locked]
+ */
+bool kiln_sim_service(struct kiln_sim *sim);
+
+/* A core that has a command and nobody to run it, now the caller's to run; or -1. [locked] */
+int kiln_sim_take(struct kiln_sim *sim);
+
+/* Run that command to its end. */
+void kiln_sim_run(struct kiln_sim *sim, int core);
+
+/* Signal, completion record, interrupt of the command that has run. [locked] */
+void kiln_sim_retire(struct kiln_sim *sim, int core);
+
+/* Look at the clock: time out commands past their limit, heartbeat. [locked] */
+void kiln_sim_tick(struct kiln_sim *sim);
+
+/* now_ns() at which kiln_sim_tick() wants to be called at the latest; UINT64_MAX: no need. [locked] */
+uint64_t kiln_sim_deadline(struct kiln_sim *sim);
+
+/*
+ * Function reset (FLR, or power-on). First kiln_sim_stop(), which makes each
+ * kiln_sim_run() return soon and hands out no core any more; when none is
+ * inside (every taken core was retired), kiln_sim_reset() returns the card to
+ * the state after kiln_sim_init(), HBM's content apart. CTRL_RESET through the
+ * registers does the same by itself as soon as the cores are out. [locked]
+ */
+void kiln_sim_stop(struct kiln_sim *sim);
+bool kiln_sim_idle(struct kiln_sim *sim);
+void kiln_sim_reset(struct kiln_sim *sim);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
