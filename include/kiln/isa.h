@@ -87,11 +87,11 @@ struct kiln_operand {
 			uint16_t size[4];	/* unused ones zero */
 			int16_t stride[4];
 		};
-		struct {	/* DRAM: sizes are the other operand's */
+		struct {	/* DRAM: sizes are the other operand's; at most three of them */
 			int32_t offset;		/* bytes, added to the base */
 			uint8_t base;		/* register: device address */
 			uint8_t reserved[3];
-			int32_t step[5];	/* elements: of the partition, then of size[0] to size[3] */
+			int32_t step[4];	/* elements: of the partition, then of size[0] to size[2] */
 		} dram;
 	};
 };
