@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libkiln, core: a Kiln card, its memory, queues of commands, programs.
+ *
+ * Two transports stand behind the same calls. "drm" is the card behind the
+ * kernel driver; "sim" is the card's inside in this process, which needs no
+ * kernel, no root and no QEMU, and gives the same bits and the same cycles.
+ *
+ * Functions return 0 (or a count) and otherwise a negative errno. What went
+ * wrong and what to do about it stands in kiln_last_error(), per thread.
+ *
+ * Threads: a struct kiln_device and its buffers and programs may be used by
+ * several threads at once. A struct kiln_queue belongs to one thread at a
+ * time; different queues are independent. Callbacks run in the thread that
+ * calls kiln_wait() or kiln_submit() on that queue, and may submit.
+ */
+#ifndef KILN_H
+#define KILN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KILN_VERSION_MAJOR	0
+#define KILN_VERSION_MINOR	1
+#define KILN_VERSION_PATCH	0
+
+struct kiln_device;
+struct kiln_buffer;
+struct kiln_program;
+struct kiln_queue;
+
+/* Why the last call of this thread failed; never NULL, valid until its next call. */
+const char *kiln_last_error(void);
+
+/* ---------------------------------------------------------------- device -- */
+
+/*
+ * Open a card.
+ *
+ *   NULL or "drm"		the first /dev/accel/accelN that is a Kiln card
+ *   "drm:/dev/accel/accel1"	this one
+ *   "sim"			a card in this process: trn2, 1 core, 4 GiB of HBM
+ *   "sim:generation=trn1,cores=2,hbm=8G,threads=2"	with other properties
+ *
+ * -ENODEV no card or no driver, -EACCES no right to open it, -EPROTO a driver
+ * that does not match, -EINVAL a name that is none of these.
+ */
+int kiln_open(const char *name, struct kiln_device **device);
+
+/* Buffers, programs and queues have to be freed before. */
+void kiln_close(struct kiln_device *device);
+
+struct kiln_info {
+	const char *transport;		/* "drm" or "sim" */
+	const char *path;		/* device node, or "" */
+	unsigned int generation;	/* 1 to 3 for trn1 to trn3 */
+	unsigned int cores;
+	uint64_t hbm_bytes;
+	uint64_t hbm_used_bytes;	/* by everybody, at the time of the call */
+	uint32_t sbuf_bytes;		/* of one of the 128 partitions */
+	uint32_t psum_bytes;
+	uint32_t clock_khz;		/* cycles are counted in it */
+	uint32_t fw_version;		/* major << 16 | minor */
+	uint32_t max_queue_depth;
+};
+
+int kiln_get_info(struct kiln_device *device, struct kiln_info *info);
+
+/* The last command of this device handle that faulted. */
+struct kiln_fault_info {
+	uint64_t count;			/* of faults so far; 0: the rest is zero */
+	uint64_t address;		/* device address, or byte in SBUF or PSUM */
+	unsigned int status;		/* enum kiln_status in kiln/hw.h */
+	unsigned int engine;		/* enum kiln_engine in kiln/isa.h */
+	unsigned int instruction;	/* index in the engine's stream */
+	unsigned int label;
+	unsigned int core;
+};
+
+int kiln_get_fault(struct kiln_device *device, struct kiln_fault_info *fault);
+
+/* ---------------------------------------------------------------- memory -- */
+
+enum kiln_placement {
+	KILN_HBM	= 0,	/* the card's memory: what tensors want */
+	KILN_HOST	= 1,	/* host memory that the card reaches by DMA */
+};
+
+#define KILN_ALLOC_READONLY	(1u << 0)	/* the card may not write it */
+
+/*
+ * Allocate zeroed memory, rounded up to pages, and bind it into the device's
+ * address space. -EINVAL, -ENOMEM.
+ */
+int kiln_alloc(struct kiln_device *device, uint64_t bytes,
+	       enum kiln_placement placement, unsigned int flags,
+	       struct kiln_buffer **buffer);
+
+/* No command that uses it may be in flight. NULL is allowed. */
+void kiln_free(struct kiln_buffer *buffer);
+
+/* Its device address: 4096-byte aligned, 2 MiB if it is as large; fixed for life. */
+uint64_t kiln_addr(const struct kiln_buffer *buffer);
+uint64_t kiln_bytes(const struct kiln_buffer *buffer);
+
+/*
+ * The memory as the CPU sees it, or NULL (see kiln_last_error()). HBM is
+ * mapped write-combined: write in order, read rarely. Valid until kiln_free().
+ */
+void *kiln_map(struct kiln_buffer *buffer);
+
+/* -------------------------------------------------------------- programs -- */
+
+/*
+ * Put a program (kiln/isa.h: header and streams) into the card's memory.
+ * -EINVAL header or size wrong, -ENOMEM. What the streams hold is checked by
+ * the card when it runs.
+ */
+int kiln_program_load(struct kiln_device *device, const void *program,
+		      size_t bytes, struct kiln_program **out);
+
+/* No command that uses it may be in flight. NULL is allowed. */
+void kiln_program_free(struct kiln_program *program);
+
+/* ---------------------------------------------------------------- queues -- */
+
+enum kiln_submit_way {
+	KILN_SUBMIT_AUTO	= 0,	/* io_uring, or the ioctl where io_uring is forbidden */
+	KILN_SUBMIT_URING	= 1,
+	KILN_SUBMIT_IOCTL	= 2,
+};
+
+struct kiln_queue_attr {
+	unsigned int depth;		/* commands in flight: power of two from 8; 0: 128 */
+	unsigned int weight;		/* 1 to 1024 against other queues; 0: 64 */
+	unsigned int limit_ms;		/* a command may run this long, up to 10000; 0: 10000 */
+	enum kiln_submit_way way;	/* ignored by "sim" */
+};
+
+/* attr may be NULL. -EINVAL, -ENOMEM, -ENOSPC the card has none left, -EPERM io_uring is forbidden. */
+int kiln_queue_create(struct kiln_device *device,
+		      const struct kiln_queue_attr *attr,
+		      struct kiln_queue **queue);
+
+/* What is in flight is canceled; callbacks run with -ECANCELED before it returns. */
+void kiln_queue_destroy(struct kiln_queue *queue);
+
+struct kiln_device *kiln_queue_device(struct kiln_queue *queue);
+
+/* "uring", "ioctl" or "sim": what it really uses. */
+const char *kiln_queue_way(const struct kiln_queue *queue);
+
+/*
+ * What became of a command.
+ *   0 done; -EFAULT it touched an address that is not bound; -ENOEXEC the
+ *   program breaks a rule of the engines; -EDEADLK its engines wait for each
+ *   other; -ETIME over limit_ms; -ECANCELED canceled or stopped together with
+ *   a faulting one; -EIO, -ENODEV the card failed or is gone.
+ * kiln_get_fault() says where.
+ */
+struct kiln_result {
+	int res;
+	uint64_t cycles;		/* device time, in cycles of clock_khz */
+};
+
+typedef void (*kiln_done_fn)(void *user, const struct kiln_result *result);
+
+struct kiln_command {
+	struct kiln_program *program;	/* NULL: only wait, signal and complete */
+	uint64_t args;			/* device address of the argument block, or 0 */
+	uint32_t args_bytes;		/* multiple of 8, up to 512 */
+	uint64_t wait_addr, wait_value;	/* start when the u64 there is >= value; 0: at once */
+	uint64_t signal_addr, signal_value;	/* on success the u64 there becomes value; 0: none */
+	kiln_done_fn done;		/* may be NULL */
+	void *user;
+};
+
+/*
+ * Hand over commands. They start in order, one at a time. All of them are
+ * taken (waiting for room, and running callbacks meanwhile, if the queue is
+ * full) unless the result is negative, and then those before *taken were.
+ * taken may be NULL. One system call for all of them where there is room.
+ */
+int kiln_submit(struct kiln_queue *queue, const struct kiln_command *commands,
+		unsigned int count, unsigned int *taken);
+
+/* Commands handed over and not yet called back. */
+unsigned int kiln_pending(const struct kiln_queue *queue);
+
+/*
+ * Run the callbacks of what has completed, waiting until at least min have
+ * (or all that are pending, if fewer). timeout_ns: 0 only looks, negative
+ * waits for ever. Returns how many callbacks ran, or -ETIME, -EINTR.
+ */
+int kiln_wait(struct kiln_queue *queue, unsigned int min, int64_t timeout_ns);
+
+/* Wait for everything that is pending. 0 or a negative errno. */
+int kiln_drain(struct kiln_queue *queue);
+
+/* Readable (POLLIN) when kiln_wait(queue, 0, 0) has something to do: for a
+ * server's event loop. Negative errno if the way of submission has none. */
+int kiln_queue_fd(struct kiln_queue *queue);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

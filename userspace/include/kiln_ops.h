@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libkiln, ops: matrix products and attention on a queue of a Kiln card.
+ *
+ * An op finds its program by shape and type (made at first use and kept),
+ * fills an argument block and submits. Tensors are device addresses, row-major,
+ * with the strides given. Nothing is computed on the CPU: an op that the card
+ * cannot do is refused.
+ *
+ * Threads: a struct kiln_ops belongs to one thread at a time, like its queue.
+ */
+#ifndef KILN_OPS_H
+#define KILN_OPS_H
+
+#include "kiln.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kiln_ops;
+
+/* The element types of tensors. */
+enum kiln_type {
+	KILN_TYPE_F32	= 1,
+	KILN_TYPE_BF16	= 2,
+};
+
+/* -ENOMEM. The queue stays the caller's and must outlive it. */
+int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **ops);
+
+/* Everything submitted must have completed. */
+void kiln_ops_destroy(struct kiln_ops *ops);
+
+/*
+ * c[i] = op(a[i]) x op(b[i]) for i < batch.
+ *
+ * op(a) is [m, k] and op(b) is [k, n]; stored so, or transposed ([k, m],
+ * [n, k]) where trans_a, trans_b say so. Products are summed in fp32 and
+ * rounded once to out_type (docs/numerics.md has the order).
+ */
+struct kiln_matmul {
+	enum kiln_type type;		/* of a and b */
+	enum kiln_type out_type;	/* of c; 0: as type */
+	uint32_t m, n, k;		/* at least 1 */
+	uint32_t batch;			/* 0 means 1 */
+	bool trans_a, trans_b;
+	uint64_t a, b, c;		/* device addresses, aligned to the element */
+	uint32_t lda, ldb, ldc;		/* elements from row to row as stored; 0: dense */
+	uint64_t stride_a, stride_b, stride_c;	/* elements from batch to batch; 0: dense */
+};
+
+/*
+ * done is called once, with the device cycles of all commands that it took.
+ * -EINVAL a size, stride or address that makes no sense, -ENOTSUP a type,
+ * -ENOMEM.
+ */
+int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
+		kiln_done_fn done, void *user);
+
+/*
+ * out = softmax(scale * q k^T + mask) v, head by head.
+ *
+ * q and out are [heads, seq_q, dim], k and v [kv_heads, seq_kv, dim]; query
+ * head h reads key-value head h / (heads / kv_heads). causal: query i sees
+ * keys up to i + seq_kv - seq_q.
+ */
+struct kiln_attention {
+	enum kiln_type type;		/* of all four tensors */
+	uint32_t heads, kv_heads;	/* heads is a multiple of kv_heads */
+	uint32_t seq_q, seq_kv;		/* causal: seq_q <= seq_kv */
+	uint32_t dim;			/* 1 to 128 */
+	bool causal;
+	float scale;			/* 0: 1 / sqrt(dim) */
+	uint64_t q, k, v, out;		/* device addresses, dense */
+};
+
+/* As kiln_matmul(). */
+int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
+		   kiln_done_fn done, void *user);
+
+/* Commands submitted by this object so far, and programs it keeps. */
+struct kiln_ops_stats {
+	uint64_t commands;
+	uint64_t programs_made;
+	uint64_t program_bytes;
+};
+
+void kiln_ops_get_stats(const struct kiln_ops *ops, struct kiln_ops_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
