@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+#
+# `make help` lists what there is. kbuild reads Kbuild instead of this file, so that
+# `make -C /lib/modules/$(uname -r)/build M=$PWD` works in a plain checkout.
+
+PREFIX ?= /usr/local
+KDIR ?= /lib/modules/$(shell uname -r)/build
+O ?= $(CURDIR)/build/native
+MACHINE := tests/machine
+
+# What the guest is made of; the scripts read these from the environment.
+export KERNEL CORES DEVICES HBM GENERATION MEM CPUS QEMU_ARGS TIMEOUT KVM LOAD KILN_MIRROR
+
+# The guest's command passes untouched: $ and quotes belong to the guest's shell, not to make.
+KILN_CMD := $(value CMD)
+export KILN_CMD
+unexport CMD
+
+all:
+	+@$(MAKE) --no-print-directory -C firmware-sim O='$(abspath $(O))'
+	+@$(MAKE) --no-print-directory -C userspace O='$(abspath $(O))'
+
+install: all
+	+@$(MAKE) --no-print-directory -C userspace O='$(abspath $(O))' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' install
+
+module:
+	+$(MAKE) -C $(KDIR) M='$(CURDIR)' modules
+
+# Everything a guest needs, made in the Debian 13 tree.
+machine:
+	@$(MACHINE)/mkqemu >/dev/null
+	@$(MACHINE)/mkmodule
+	@$(MACHINE)/mkuser firmware-sim userspace tests
+
+run: machine
+	@$(MACHINE)/guest -- tests/guest/workloads.sh
+
+test: machine
+	@tests/run $(T)
+
+quick: machine
+	@KILN_QUICK=1 tests/run $(T)
+
+bench: machine
+	@$(MACHINE)/guest -- tests/bench/bench.sh
+
+guest: machine
+	@[ -n "$$KILN_CMD" ] || { echo "kiln: say what to run: make guest CMD='kiln info'" >&2; exit 2; }
+	@$(MACHINE)/guest -- "$$KILN_CMD"
+
+shell: machine
+	@$(MACHINE)/guest --shell
+
+clean:
+	rm -rf build
+
+help:
+	@cat $(MACHINE)/help
+
+.PHONY: all install module machine run test quick bench guest shell clean help
