@@ -53,10 +53,12 @@ step() {
 	shift 3
 	say "$title ..."
 	mkdir -p "$(dirname "$log")"
+	# A process group of its own, so that an interrupted step takes all of its children along.
+	set -m
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
-	# The lock's descriptors stay with us; a step that is interrupted takes its child along.
-	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+	set +m
+	trap 'kill -- "-$pid" 2>/dev/null; exit 130' INT TERM HUP
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
 		if [ $((SECONDS - start - told)) -ge 5 ]; then
@@ -65,7 +67,7 @@ step() {
 		fi
 	done
 	wait "$pid" || rc=$?
-	trap - INT TERM
+	trap - INT TERM HUP
 	if [ "$rc" -ne 0 ]; then
 		tail -n 25 "$log" >&2
 		say "$title failed after $((SECONDS - start)) s; the whole log is $log"
