@@ -68,6 +68,10 @@ enum kiln_status kiln_mmu_translate(struct kiln_mmu *mmu, uint64_t va,
 				    struct kiln_extent *extent,
 				    uint64_t *fault_addr);
 
+/* The leaf entry for va in the tables at root, past any TLB; 0: none that allows it. */
+uint64_t kiln_mmu_walk(const struct kiln_memory *memory, uint64_t root,
+		       uint64_t va, bool write);
+
 /* Copy in or out. As above, or KILN_ST_BUS. May have copied a part before it fails. */
 enum kiln_status kiln_mmu_read(struct kiln_mmu *mmu, uint64_t va, void *buf,
 			       uint64_t bytes, uint64_t *fault_addr);

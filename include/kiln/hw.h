@@ -156,7 +156,15 @@ enum kiln_opcode {
 	KILN_ADM_STATS		= 0x4c,	/* write struct kiln_stats to host memory */
 };
 
-/* One 64-byte submission entry. reserved fields must be zero. */
+/*
+ * One 64-byte submission entry. Reserved fields, and those that an opcode does
+ * not use, must be zero.
+ *
+ * limit_ms counts what a command spends on a core. A wait for wait_value that
+ * lasts KILN_WAIT_LIMIT_MS ends in KILN_ST_TIMEOUT as well. The card looks at
+ * wait_addr when a command of its context signals, and every few milliseconds.
+ */
+#define KILN_WAIT_LIMIT_MS	10000
 struct kiln_cmd {
 	uint8_t opcode;
 	uint8_t flags;			/* none yet */
@@ -195,7 +203,12 @@ struct kiln_cmd {
 			uint32_t dst_host;	/* 1: dst is an address in host memory, 0: in HBM */
 			uint32_t src_host;
 			uint64_t reserved[2];
-		} copy;			/* CLEAR: dst and bytes; CTX_FAULT, STATS: dst, bytes, param = context */
+		} copy;	/*
+			 * CLEAR: dst and bytes. COPY: not from host to host, and
+			 * ranges of HBM must not overlap. CTX_FAULT (param:
+			 * context), STATS: dst, dst_host = 1, bytes: as many as
+			 * both sides know are written.
+			 */
 		struct {
 			uint32_t queue;
 			uint32_t reserved0;
@@ -231,12 +244,15 @@ enum kiln_status {
 };
 
 /*
- * One 64-byte completion record.
+ * One 64-byte completion record. Commands of a tenant's queue complete in
+ * order, but for one that KILN_ADM_QUEUE_CANCEL takes out before its turn;
+ * those of the admin queue in any order.
  *
  * A command that ends in BAD_PROGRAM to TIMEOUT or DEADLOCK stops its context:
  * each command of it that is running, or that stands in a ring at that moment,
  * ends in KILN_ST_CONTEXT; then the context goes on, with whatever is
- * submitted from there. Other contexts notice nothing.
+ * submitted from there. Other contexts notice nothing. BAD_COMMAND, CONTEXT and
+ * ABORTED end that one command and stop nothing.
  */
 struct kiln_completion {
 	uint64_t cookie;

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A queue's submission ring, completion ring and control block in host memory.
+ * The guest can write all of them at any time, and the memory can vanish.
+ */
+#include "firmware/firmware.h"
+
+#define CTL(q, field) ((q)->ctl + offsetof(struct kiln_ring_ctl, field))
+
+static bool load32(struct kiln_sim *sim, uint64_t addr, uint32_t *value)
+{
+	return sim->memory.host->load32(sim->memory.opaque, addr, value);
+}
+
+static bool store32(struct kiln_sim *sim, uint64_t addr, uint32_t value)
+{
+	return sim->memory.host->store32(sim->memory.opaque, addr, value);
+}
+
+/* Stop looking at this queue. The admin queue's end is the firmware's. */
+void fw_ring_broken(struct kiln_sim *sim, struct fw_queue *q, const char *why)
+{
+	if (q->state == FW_QUEUE_BROKEN)
+		return;
+	fw_log(sim, KILN_SIM_LOG_GUEST_ERROR, "queue %u: %s",
+	       fw_queue_id(sim, q), why);
+	/* a command on a core still has to come back */
+	if (q->state != FW_QUEUE_RUNNING)
+		fw_queue_set_state(sim, q, FW_QUEUE_BROKEN);
+	q->broken = true;
+	if (q == &sim->queue[0])
+		fw_crash(sim, why);
+}
+
+/* The device's half of the control block at the start. */
+bool fw_ring_reset(struct kiln_sim *sim, struct fw_queue *q)
+{
+	uint32_t tail;
+
+	return load32(sim, CTL(q, sq_tail), &tail) &&
+	       store32(sim, CTL(q, sq_head), 0) &&
+	       store32(sim, CTL(q, cq_tail), 0) &&
+	       store32(sim, CTL(q, sq_event), 0);
+}
+
+bool fw_ring_tail(struct kiln_sim *sim, struct fw_queue *q, uint32_t *tail)
+{
+	if (!load32(sim, CTL(q, sq_tail), tail)) {
+		fw_ring_broken(sim, q, "control block does not answer");
+		return false;
+	}
+	if ((uint32_t)(*tail - q->sq_fetched) > 1u << q->log2) {
+		fw_ring_broken(sim, q, "sq_tail is more than a ring ahead");
+		return false;
+	}
+	return true;
+}
+
+/* Copy entries out if none is left in fetched[]. True if there is one now. */
+bool fw_ring_fetch(struct kiln_sim *sim, struct fw_queue *q)
+{
+	uint32_t entries = 1u << q->log2;
+	uint32_t offset = q->sq_next & (entries - 1);
+	uint32_t tail, count;
+
+	if (q->sq_fetched != q->sq_next)
+		return true;
+	if (q->dying)
+		tail = q->flush_to;	/* what came later does not count */
+	else if (!fw_ring_tail(sim, q, &tail))
+		return false;
+	count = tail - q->sq_next;
+	if (count > FW_FETCH)
+		count = FW_FETCH;
+	if (count > entries - offset)
+		count = entries - offset;
+	if (!count)
+		return false;
+	if (!sim->memory.host->dma_read(sim->memory.opaque,
+					q->sq + offset * sizeof(struct kiln_cmd),
+					q->fetched,
+					count * sizeof(struct kiln_cmd))) {
+		fw_ring_broken(sim, q, "submission ring does not answer");
+		return false;
+	}
+	q->sq_base = q->sq_next;
+	q->sq_fetched = q->sq_next + count;
+	if (!store32(sim, CTL(q, sq_head), q->sq_fetched)) {
+		fw_ring_broken(sim, q, "control block does not answer");
+		return false;
+	}
+	return true;
+}
+
+/*
+ * The queue is empty: ask for a doorbell, then look once more, since an entry
+ * may have come before the driver could see that we ask. True in *more if so.
+ */
+bool fw_ring_arm(struct kiln_sim *sim, struct fw_queue *q, bool *more)
+{
+	uint32_t tail;
+
+	*more = false;
+	if (!store32(sim, CTL(q, sq_event), q->sq_next)) {
+		fw_ring_broken(sim, q, "control block does not answer");
+		return false;
+	}
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!fw_ring_tail(sim, q, &tail))
+		return false;
+	*more = tail != q->sq_next;
+	return true;
+}
+
+/* How many more completions fit. */
+uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q)
+{
+	uint32_t entries = 1u << q->log2;
+	uint32_t used = q->cq_tail - q->cq_head;
+
+	if (used < entries / 2)
+		return entries - used;
+	if (!load32(sim, CTL(q, cq_head), &q->cq_head)) {
+		fw_ring_broken(sim, q, "control block does not answer");
+		return 0;
+	}
+	used = q->cq_tail - q->cq_head;
+	if (used > entries) {
+		fw_ring_broken(sim, q, "cq_head is not behind cq_tail");
+		return 0;
+	}
+	return entries - used;
+}
+
+void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
+		      const struct kiln_completion *record)
+{
+	uint32_t offset = q->cq_tail & ((1u << q->log2) - 1);
+	uint32_t event;
+
+	if (q->broken)
+		return;
+	if (!sim->memory.host->dma_write(sim->memory.opaque,
+					 q->cq + offset * sizeof(*record),
+					 record, sizeof(*record))) {
+		fw_ring_broken(sim, q, "completion ring does not answer");
+		return;
+	}
+	q->cq_tail++;
+	if (!store32(sim, CTL(q, cq_tail), q->cq_tail)) {
+		fw_ring_broken(sim, q, "control block does not answer");
+		return;
+	}
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!load32(sim, CTL(q, cq_event), &event)) {
+		fw_ring_broken(sim, q, "control block does not answer");
+		return;
+	}
+	if (kiln_event_crossed(event, q->cq_tail, q->cq_tail - 1)) {
+		sim->interrupts++;
+		sim->memory.host->interrupt(sim->memory.opaque, q->vector);
+	}
+}
