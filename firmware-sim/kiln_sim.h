@@ -67,7 +67,8 @@ struct kiln_sim_host {
 	bool (*store64)(void *opaque, uint64_t addr, uint64_t value);
 	/* Raise an MSI-X vector. [locked] */
 	void (*interrupt)(void *opaque, unsigned int vector);
-	/* There may be something to do: wake whoever sleeps in the loop above. */
+	/* There may be something to do: wake whoever sleeps in the loop above.
+	 * From any thread, with the lock or without it. */
 	void (*kick)(void *opaque);
 	/* Nanoseconds of a monotonic clock: watchdog and uptime, never results. */
 	uint64_t (*now_ns)(void *opaque);

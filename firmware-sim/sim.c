@@ -146,28 +146,36 @@ void kiln_sim_doorbell(struct kiln_sim *sim, unsigned int queue)
 	fw_kick(sim);
 }
 
+/* Some of the queues that have something, going round so that each gets its turn. */
 static void look_at_queues(struct kiln_sim *sim)
 {
 	unsigned int budget = QUEUES_A_CALL;
-	/* the words that have something now, each once, so that all get their turn */
-	uint64_t words = __atomic_load_n(&sim->pending_words, __ATOMIC_SEQ_CST);
+	unsigned int first = sim->turn / 64;
 
-	for (; words && budget; words &= words - 1) {
-		unsigned int word = __builtin_ctzll(words);
-		uint64_t bits;
+	for (unsigned int n = 0; n <= FW_WORDS && budget; n++) {
+		unsigned int word = (first + n) % FW_WORDS;
+		uint64_t bits, later = 0;
 
+		if (!(__atomic_load_n(&sim->pending_words, __ATOMIC_SEQ_CST) &
+		      1ull << word))
+			continue;
 		/* first the word's bit, then the bits: the other way round than fw_pend() */
 		__atomic_fetch_and(&sim->pending_words, ~(1ull << word), __ATOMIC_SEQ_CST);
 		bits = __atomic_exchange_n(&sim->pending[word], 0, __ATOMIC_SEQ_CST);
+		if (n == 0) {
+			later = bits & ((1ull << sim->turn % 64) - 1);
+			bits ^= later;
+		}
 		for (; bits && budget; bits &= bits - 1, budget--) {
 			unsigned int queue = word * 64 + __builtin_ctzll(bits);
 
+			sim->turn = (queue + 1) % KILN_MAX_QUEUES;
 			if (queue)
 				fw_queue_advance(sim, &sim->queue[queue]);
 			else
 				fw_admin_advance(sim);
 		}
-		for (; bits; bits &= bits - 1)
+		for (bits |= later; bits; bits &= bits - 1)
 			fw_pend(sim, word * 64 + __builtin_ctzll(bits));
 	}
 }

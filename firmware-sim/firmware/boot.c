@@ -157,6 +157,7 @@ void fw_reset(struct kiln_sim *sim, bool keep_registers)
 	sim->context_floor = 0;
 	sim->admin_used = 0;
 	sim->admin_turn = 0;
+	sim->turn = 0;
 	sim->commands = sim->faults = sim->interrupts = 0;
 	sim->heartbeat = 0;
 	sim->boot_ns = sim->beat_ns = sim->poll_ns = 0;

@@ -143,6 +143,7 @@ struct kiln_sim {
 	/* Queues to look at: a bit each, and a bit for each word. [atomic] */
 	uint64_t pending_words;
 	uint64_t pending[FW_WORDS];
+	uint32_t turn;			/* the queue to look at first */
 	uint64_t doorbells;		/* [atomic] */
 
 	uint64_t stalled[FW_WORDS];	/* queues in BLOCKED or FULL */
