@@ -1,0 +1,231 @@
+/*
+ * Kiln accelerator card: the card's threads
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "kiln.h"
+#include "trace.h"
+
+/*
+ * A thread of the pool gives the card's lock back only to take it again at
+ * once, and would win it each time over a vCPU that comes by to read a register.
+ * Whoever waits for the lock holds the turn, so that everybody else queues up
+ * behind him.
+ */
+void kiln_lock(KilnState *s)
+{
+    qemu_mutex_lock(&s->turn);
+    qemu_mutex_lock(&s->lock);
+    qemu_mutex_unlock(&s->turn);
+}
+
+void kiln_unlock(KilnState *s)
+{
+    qemu_mutex_unlock(&s->lock);
+}
+
+/* Have somebody look at the card, unless somebody is about to. Pool locked. */
+static void kiln_pool_call(KilnPool *p)
+{
+    if (p->on_duty) {
+        return;
+    }
+    if (p->sleepers) {
+        p->sleepers--;
+        p->calls++;
+        qemu_cond_signal(&p->work);
+    } else if (p->keeper) {
+        p->keeper = false;
+        p->keeper_called = true;
+        qemu_cond_signal(&p->alarm);
+    } else {
+        p->wanted = true; /* somebody is on the way between two states */
+        return;
+    }
+    p->on_duty++;
+}
+
+/* From any thread, with or without the card's lock. */
+void kiln_pool_kick(KilnState *s)
+{
+    KilnPool *p = &s->pool;
+
+    /*
+     * Whoever set it has called, or will; and it is cleared before the card is
+     * looked at, not after.
+     */
+    if (qatomic_xchg(&p->kicked, true)) {
+        return;
+    }
+    qemu_mutex_lock(&p->lock);
+    kiln_pool_call(p);
+    qemu_mutex_unlock(&p->lock);
+}
+
+/*
+ * One look at the card: what has run is retired, what can be done is done, and
+ * the core to run next is returned, or -1.
+ */
+static int kiln_pool_look(KilnState *s, int ran, bool *more, uint64_t *deadline)
+{
+    int core = -1;
+
+    kiln_lock(s);
+    if (ran >= 0) {
+        trace_kiln_retire(ran);
+        s->computing--;
+        kiln_sim_retire(s->sim, ran);
+        qemu_cond_broadcast(&s->retired);
+    }
+    qatomic_xchg(&s->pool.kicked, false);
+    *more = kiln_sim_service(s->sim);
+    kiln_sim_tick(s->sim);
+    if (s->computing < s->pool.count - 1) {
+        core = kiln_sim_take(s->sim);
+        s->computing += core >= 0;
+    }
+    *deadline = kiln_sim_deadline(s->sim);
+    kiln_unlock(s);
+    return core;
+}
+
+/* On duty until there is a core to run or nothing to do, which is -1. */
+static int kiln_pool_duty(KilnState *s, int ran)
+{
+    KilnPool *p = &s->pool;
+    uint64_t deadline;
+    bool more;
+    int core;
+
+    for (;;) {
+        core = kiln_pool_look(s, ran, &more, &deadline);
+        ran = -1;
+
+        QEMU_LOCK_GUARD(&p->lock);
+        if (deadline < p->deadline) {
+            p->deadline = deadline;
+            if (p->keeper) {
+                qemu_cond_signal(&p->alarm);
+            }
+        }
+        more |= qatomic_read(&p->kicked);
+        if (core < 0 && more && !p->quit) {
+            continue;
+        }
+        p->on_duty--;
+        /* Leave neither work nor watch to nobody. */
+        if (core >= 0 && (more || !p->keeper)) {
+            kiln_pool_call(p);
+        }
+        return core;
+    }
+}
+
+/* Sleep until the deadline, or until called. Pool locked. */
+static void kiln_pool_keep(KilnPool *p)
+{
+    /* Not at once: the card may be unable to do anything about it yet. */
+    uint64_t earliest = get_clock() + SCALE_MS;
+
+    p->keeper = true;
+    while (!p->keeper_called && !p->quit) {
+        uint64_t now = get_clock();
+        uint64_t at = MAX(p->deadline, earliest);
+
+        if (at == UINT64_MAX) {
+            qemu_cond_wait(&p->alarm, &p->lock);
+        } else if (now < at) {
+            qemu_cond_timedwait(&p->alarm, &p->lock,
+                                MIN(DIV_ROUND_UP(at - now, SCALE_MS), INT_MAX));
+        } else {
+            p->keeper = false;
+            p->on_duty++;
+            break;
+        }
+    }
+    p->keeper_called = false;
+    /* The look that follows finds the next one. */
+    p->deadline = UINT64_MAX;
+}
+
+/* Sleep until there is something to look at; false when it is time to end. */
+static bool kiln_pool_sleep(KilnPool *p)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+
+    if (p->wanted) {
+        p->wanted = false;
+        p->on_duty++;
+    } else if (!p->keeper && !p->keeper_called) {
+        kiln_pool_keep(p);
+    } else {
+        p->sleepers++;
+        while (!p->calls && !p->quit) {
+            qemu_cond_wait(&p->work, &p->lock);
+        }
+        if (p->calls) {
+            p->calls--;
+        }
+    }
+    return !p->quit;
+}
+
+static void *kiln_pool_thread(void *opaque)
+{
+    KilnState *s = opaque;
+    KilnPool *p = &s->pool;
+
+    rcu_register_thread();
+    while (kiln_pool_sleep(p)) {
+        int core = kiln_pool_duty(s, -1);
+
+        while (core >= 0) {
+            trace_kiln_run(core);
+            kiln_sim_run(s->sim, core);
+            qemu_mutex_lock(&p->lock);
+            p->on_duty++;
+            qemu_mutex_unlock(&p->lock);
+            core = kiln_pool_duty(s, core);
+        }
+    }
+    rcu_unregister_thread();
+    return NULL;
+}
+
+void kiln_pool_start(KilnState *s)
+{
+    KilnPool *p = &s->pool;
+
+    qemu_mutex_init(&p->lock);
+    qemu_cond_init(&p->work);
+    qemu_cond_init(&p->alarm);
+    p->deadline = UINT64_MAX;
+    p->count = s->threads + 1;
+    for (unsigned i = 0; i < p->count; i++) {
+        g_autofree char *name = g_strdup_printf("kiln-%u", i);
+
+        qemu_thread_create(&p->thread[i], name, kiln_pool_thread, s,
+                           QEMU_THREAD_JOINABLE);
+    }
+}
+
+/* The card has been stopped: no thread finds a core to run any more. */
+void kiln_pool_stop(KilnState *s)
+{
+    KilnPool *p = &s->pool;
+
+    qemu_mutex_lock(&p->lock);
+    p->quit = true;
+    qemu_cond_broadcast(&p->work);
+    qemu_cond_broadcast(&p->alarm);
+    qemu_mutex_unlock(&p->lock);
+    for (unsigned i = 0; i < p->count; i++) {
+        qemu_thread_join(&p->thread[i]);
+    }
+    qemu_cond_destroy(&p->alarm);
+    qemu_cond_destroy(&p->work);
+    qemu_mutex_destroy(&p->lock);
+}

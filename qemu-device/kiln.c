@@ -1,0 +1,372 @@
+/*
+ * Kiln accelerator card: the PCI device
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/memfd.h"
+#include "qemu/timer.h"
+#include "qemu/units.h"
+#include "hw/pci/msix.h"
+#include "hw/pci/pcie.h"
+#include "hw/qdev-properties.h"
+#include "hw/resettable.h"
+#include "migration/vmstate.h"
+#include "kiln.h"
+#include "trace.h"
+
+#define KILN_HBM_MIN        (64 * MiB)
+#define KILN_HBM_MAX        (256 * GiB)     /* well inside 40 bits of guest-physical address */
+#define KILN_STOP_NS        (10 * NANOSECONDS_PER_SECOND)
+#define KILN_CAP_PM         0x40
+#define KILN_CAP_EXP        0x80
+
+static const char *const kiln_generations[] = { "trn1", "trn2", "trn3" };
+
+/*
+ * Aligned 4-byte accesses are all the card knows. The others are let through to
+ * here, because the memory core would answer them with zeros.
+ */
+static bool kiln_access_ok(const char *what, hwaddr addr, unsigned size)
+{
+    if (size == 4 && addr % 4 == 0) {
+        return true;
+    }
+    qemu_log_mask(LOG_GUEST_ERROR,
+                  "kiln: %u-byte %s at 0x%" HWADDR_PRIx
+                  ": only aligned 4-byte accesses\n", size, what, addr);
+    return false;
+}
+
+static uint64_t kiln_reg_read(void *opaque, hwaddr addr, unsigned size)
+{
+    KilnState *s = opaque;
+    uint32_t value = UINT32_MAX;
+
+    if (!kiln_access_ok("read", addr, size)) {
+        return UINT64_MAX;
+    }
+    kiln_lock(s);
+    if (!s->stuck) {
+        value = kiln_sim_reg_read(s->sim, addr);
+    }
+    kiln_unlock(s);
+    trace_kiln_reg_read(addr, value);
+    return value;
+}
+
+static void kiln_reg_write(void *opaque, hwaddr addr, uint64_t value,
+                           unsigned size)
+{
+    KilnState *s = opaque;
+
+    if (!kiln_access_ok("write", addr, size)) {
+        return;
+    }
+    trace_kiln_reg_write(addr, value);
+    kiln_lock(s);
+    if (!s->stuck) {
+        kiln_sim_reg_write(s->sim, addr, value);
+    }
+    kiln_unlock(s);
+}
+
+static uint64_t kiln_doorbell_read(void *opaque, hwaddr addr, unsigned size)
+{
+    kiln_access_ok("doorbell read", addr, size);
+    return UINT64_MAX;
+}
+
+static void kiln_doorbell_write(void *opaque, hwaddr addr, uint64_t value,
+                                unsigned size)
+{
+    KilnState *s = opaque;
+
+    if (!kiln_access_ok("doorbell write", addr, size)) {
+        return;
+    }
+    trace_kiln_doorbell(addr / KILN_DOORBELL_STRIDE);
+    kiln_sim_doorbell(s->sim, addr / KILN_DOORBELL_STRIDE);
+}
+
+static const MemoryRegionOps kiln_reg_ops = {
+    .read = kiln_reg_read,
+    .write = kiln_reg_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+};
+
+static const MemoryRegionOps kiln_doorbell_ops = {
+    .read = kiln_doorbell_read,
+    .write = kiln_doorbell_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+};
+
+/*
+ * Stop the card and wait until no core computes. The BQL stays held: no thread
+ * of the card ever waits for it. Card locked.
+ */
+static bool kiln_quiesce(KilnState *s)
+{
+    int64_t end = get_clock() + KILN_STOP_NS;
+
+    kiln_sim_stop(s->sim);
+    while (!kiln_sim_idle(s->sim)) {
+        if (get_clock() >= end) {
+            return false;
+        }
+        qemu_cond_timedwait(&s->retired, &s->lock, 100);
+    }
+    return true;
+}
+
+static void kiln_reset_hold(Object *obj, ResetType type)
+{
+    KilnState *s = KILN(obj);
+
+    kiln_lock(s);
+    s->stuck = !kiln_quiesce(s);
+    if (s->stuck) {
+        error_report("kiln: a core has not stopped within %d s; "
+                     "the card stays off until it is reset again",
+                     (int)(KILN_STOP_NS / NANOSECONDS_PER_SECOND));
+    } else {
+        kiln_sim_reset(s->sim);
+    }
+    qatomic_set(&s->pending, 0);
+    trace_kiln_reset(s->stuck);
+    kiln_unlock(s);
+}
+
+static void kiln_write_config(PCIDevice *pdev, uint32_t addr, uint32_t value,
+                              int len)
+{
+    pci_default_write_config(pdev, addr, value, len);
+    pcie_cap_flr_write_config(pdev, addr, value, len);
+}
+
+/* Answer wrong properties with what would be right. */
+static bool kiln_configure(KilnState *s, struct kiln_sim_config *config,
+                           Error **errp)
+{
+    const char *generation = s->generation ?: "trn2";
+    const char *wrong;
+
+    for (int i = 0; i < ARRAY_SIZE(kiln_generations); i++) {
+        if (!strcmp(generation, kiln_generations[i])) {
+            config->generation = i + 1;
+        }
+    }
+    if (!config->generation) {
+        error_setg(errp, "generation must be trn1, trn2 or trn3, not '%s'",
+                   generation);
+        return false;
+    }
+    if (s->cores < 1 || s->cores > KILN_MAX_CORES) {
+        error_setg(errp, "cores must be 1 to %d, not %" PRIu32,
+                   KILN_MAX_CORES, s->cores);
+        return false;
+    }
+    if (s->hbm_size < KILN_HBM_MIN || s->hbm_size > KILN_HBM_MAX ||
+        !is_power_of_2(s->hbm_size)) {
+        error_setg(errp, "hbm must be a power of two from 64M to 256G, "
+                   "not %" PRIu64 " bytes", s->hbm_size);
+        return false;
+    }
+    if (s->threads > KILN_MAX_CORES) {
+        error_setg(errp, "threads must be 0 (as the host has CPUs) to %d, "
+                   "not %" PRIu32, KILN_MAX_CORES, s->threads);
+        return false;
+    }
+    if (!s->threads) {
+        s->threads = g_get_num_processors();
+    }
+    s->threads = MIN(s->threads, s->cores);
+    config->cores = s->cores;
+    config->hbm_bytes = s->hbm_size;
+    wrong = kiln_sim_check(config);
+    if (wrong) {
+        error_setg(errp, "%s", wrong);
+        return false;
+    }
+    return true;
+}
+
+static bool kiln_init_hbm(KilnState *s, Error **errp)
+{
+    /* A memfd is sparse, and can be lent to another process. */
+    int fd = qemu_memfd_create("kiln-hbm", s->hbm_size, false, 0, 0, errp);
+
+    if (fd < 0) {
+        return false;
+    }
+    if (!memory_region_init_ram_from_fd(&s->hbm, OBJECT(s), "kiln-hbm",
+                                        s->hbm_size,
+                                        RAM_SHARED | RAM_NORESERVE,
+                                        fd, 0, errp)) {
+        close(fd);
+        return false;
+    }
+    return true;
+}
+
+static bool kiln_init_caps(PCIDevice *pdev, Error **errp)
+{
+    int pos = pci_pm_init(pdev, KILN_CAP_PM, errp);
+
+    if (pos < 0) {
+        return false;
+    }
+    pci_set_word(pdev->config + pos + PCI_PM_PMC, PCI_PM_CAP_VER_1_2);
+    pci_set_word(pdev->config + pos + PCI_PM_CTRL, PCI_PM_CTRL_NO_SOFT_RESET);
+    pci_set_word(pdev->wmask + pos + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
+
+    pos = pcie_endpoint_cap_init(pdev, KILN_CAP_EXP);
+    if (pos < 0) {
+        error_setg_errno(errp, -pos, "no room for the PCI Express capability");
+        return false;
+    }
+    pcie_cap_flr_init(pdev);
+    return true;
+}
+
+static void kiln_realize(PCIDevice *pdev, Error **errp)
+{
+    KilnState *s = KILN(pdev);
+    struct kiln_sim_config config = { 0 };
+    void *mem;
+
+    if (!kiln_configure(s, &config, errp) || !kiln_init_hbm(s, errp)) {
+        return;
+    }
+    if (!kiln_init_caps(pdev, errp) ||
+        msix_init_exclusive_bar(pdev, KILN_MSIX_VECTORS, KILN_BAR_MSIX, errp)) {
+        return;
+    }
+    for (int i = 0; i < KILN_MSIX_VECTORS; i++) {
+        msix_vector_use(pdev, i);
+    }
+
+    /* Sparse: SBUF that no program touches costs nothing. */
+    s->sim_size = ROUND_UP(kiln_sim_size(&config), qemu_real_host_page_size());
+    mem = mmap(NULL, s->sim_size, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mem == MAP_FAILED) {
+        error_setg_errno(errp, errno, "no memory for the card's %zu bytes",
+                         s->sim_size);
+        msix_uninit_exclusive_bar(pdev);
+        return;
+    }
+
+    memory_region_init(&s->bar0, OBJECT(s), "kiln", KILN_BAR_REGS_SIZE);
+    memory_region_init_io(&s->regs, OBJECT(s), &kiln_reg_ops, s,
+                          "kiln-registers", KILN_DOORBELL_BASE);
+    memory_region_add_subregion(&s->bar0, 0, &s->regs);
+    memory_region_init_io(&s->doorbells, OBJECT(s), &kiln_doorbell_ops, s,
+                          "kiln-doorbells",
+                          KILN_MAX_QUEUES * KILN_DOORBELL_STRIDE);
+    memory_region_add_subregion(&s->bar0, KILN_DOORBELL_BASE, &s->doorbells);
+    pci_register_bar(pdev, KILN_BAR_REGS, PCI_BASE_ADDRESS_MEM_TYPE_64,
+                     &s->bar0);
+    vmstate_register_ram(&s->hbm, DEVICE(s));
+    pci_register_bar(pdev, KILN_BAR_HBM,
+                     PCI_BASE_ADDRESS_MEM_TYPE_64 |
+                     PCI_BASE_ADDRESS_MEM_PREFETCH, &s->hbm);
+
+    /* For kiln_map(). */
+    pdev->bus_master_as.max_bounce_buffer_size = 0;
+    s->bh = qemu_bh_new_guarded(kiln_raise_pending, s,
+                                &DEVICE(s)->mem_reentrancy_guard);
+    qemu_mutex_init(&s->turn);
+    qemu_mutex_init(&s->lock);
+    qemu_cond_init(&s->retired);
+    s->sim = kiln_sim_init(mem, &config, memory_region_get_ram_ptr(&s->hbm),
+                           &kiln_host, s);
+    kiln_pool_start(s);
+}
+
+static void kiln_exit(PCIDevice *pdev)
+{
+    KilnState *s = KILN(pdev);
+
+    /* However long it takes: the threads use what is freed below. */
+    kiln_lock(s);
+    while (!kiln_quiesce(s)) {
+        warn_report("kiln: still waiting for a core to stop");
+    }
+    kiln_unlock(s);
+    kiln_pool_stop(s);
+
+    qemu_bh_delete(s->bh);
+    qemu_cond_destroy(&s->retired);
+    qemu_mutex_destroy(&s->lock);
+    qemu_mutex_destroy(&s->turn);
+    munmap(s->sim, s->sim_size);
+    vmstate_unregister_ram(&s->hbm, DEVICE(s));
+    pcie_cap_exit(pdev);
+    msix_uninit_exclusive_bar(pdev);
+}
+
+/* The card's state is plain data, but nobody saves it yet. */
+static const VMStateDescription kiln_vmstate = {
+    .name = TYPE_KILN,
+    .unmigratable = true,
+};
+
+static const Property kiln_properties[] = {
+    DEFINE_PROP_STRING("generation", KilnState, generation),
+    DEFINE_PROP_UINT32("cores", KilnState, cores, 2),
+    DEFINE_PROP_SIZE("hbm", KilnState, hbm_size, 8 * GiB),
+    DEFINE_PROP_UINT32("threads", KilnState, threads, 0),
+};
+
+static void kiln_class_init(ObjectClass *class, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(class);
+    PCIDeviceClass *pc = PCI_DEVICE_CLASS(class);
+    ResettableClass *rc = RESETTABLE_CLASS(class);
+
+    pc->realize = kiln_realize;
+    pc->exit = kiln_exit;
+    pc->config_write = kiln_write_config;
+    pc->vendor_id = KILN_PCI_VENDOR_ID;
+    pc->device_id = KILN_PCI_DEVICE_ID;
+    pc->class_id = KILN_PCI_CLASS >> 8;
+    pc->revision = KILN_HW_VERSION >> 16;
+    rc->phases.hold = kiln_reset_hold;
+    dc->desc = "Kiln accelerator card";
+    dc->vmsd = &kiln_vmstate;
+    device_class_set_props(dc, kiln_properties);
+    object_class_property_set_description(class, "generation",
+                                          "trn1, trn2 or trn3");
+    object_class_property_set_description(class, "cores", "1 to 8");
+    object_class_property_set_description(class, "hbm",
+                                          "a power of two from 64M to 256G");
+    object_class_property_set_description(class, "threads",
+        "host threads that compute, 0 to 8; 0: as many as cores, "
+        "but no more than the host has CPUs");
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+}
+
+static const TypeInfo kiln_types[] = {
+    {
+        .name = TYPE_KILN,
+        .parent = TYPE_PCI_DEVICE,
+        .instance_size = sizeof(KilnState),
+        .class_init = kiln_class_init,
+        .interfaces = (InterfaceInfo[]) {
+            { INTERFACE_PCIE_DEVICE },
+            { }
+        },
+    },
+};
+
+DEFINE_TYPES(kiln_types)

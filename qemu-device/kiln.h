@@ -1,0 +1,84 @@
+/*
+ * Kiln accelerator card: the outside of the card as a PCI device
+ *
+ * The inside (firmware, engines, memories) is the library behind kiln_sim.h.
+ * This directory gives it BARs, interrupts, DMA, threads and a clock.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_MISC_KILN_H
+#define HW_MISC_KILN_H
+
+#include "hw/pci/pci_device.h"
+#include "qemu/thread.h"
+#include "qom/object.h"
+
+#include "kiln/hw.h"
+#include "kiln_sim.h"
+
+#define TYPE_KILN "kiln"
+OBJECT_DECLARE_SIMPLE_TYPE(KilnState, KILN)
+
+/*
+ * The card's threads: one more than may compute at a time, so that there is
+ * always one to look after queues and watchdog. All run the same loop. Each is
+ * on duty (it will look at the card once more before it does anything else),
+ * computing, or asleep; one of those asleep is the keeper, who wakes up by
+ * himself when the card's deadline comes.
+ */
+typedef struct KilnPool {
+    QemuThread thread[KILN_MAX_CORES + 1];
+    unsigned count;         /* threads that exist */
+    QemuMutex lock;         /* of what follows; taken with or without the card's */
+    QemuCond work;          /* for sleepers */
+    QemuCond alarm;         /* for the keeper */
+    unsigned on_duty;       /* counts a thread that is called from the call on */
+    unsigned sleepers;      /* asleep and not called, without the keeper */
+    unsigned calls;         /* sleepers called and not awake yet */
+    bool keeper;            /* there is one, not called */
+    bool keeper_called;
+    bool wanted;            /* a call that found nobody: the next to go to sleep takes it */
+    uint64_t deadline;      /* the keeper wakes up at the latest, in ns of get_clock() */
+    bool quit;
+    bool kicked;            /* atomic: something happened since the last look */
+} KilnPool;
+
+struct KilnState {
+    PCIDevice parent_obj;
+
+    /* properties */
+    char *generation;
+    uint32_t cores;
+    uint64_t hbm_size;
+    uint32_t threads;
+
+    MemoryRegion bar0;
+    MemoryRegion regs;
+    MemoryRegion doorbells;
+    MemoryRegion hbm;
+
+    QemuMutex turn;         /* a queue before lock, see kiln_lock() */
+    QemuMutex lock;         /* "the card's lock" of kiln_sim.h; inside the BQL */
+    QemuCond retired;       /* with lock: a core has come to rest */
+    struct kiln_sim *sim;
+    size_t sim_size;
+    unsigned computing;     /* threads inside kiln_sim_run(), or about to be */
+    bool stuck;             /* a core did not stop: off until a reset succeeds */
+    KilnPool pool;
+
+    QEMUBH *bh;
+    uint32_t pending;       /* atomic: MSI-X vectors that bh is to raise */
+};
+
+/* kiln-host.c */
+extern const struct kiln_sim_host kiln_host;
+void kiln_raise_pending(void *opaque);
+
+/* kiln-pool.c */
+void kiln_lock(KilnState *s);
+void kiln_unlock(KilnState *s);
+void kiln_pool_start(KilnState *s);
+void kiln_pool_stop(KilnState *s);
+void kiln_pool_kick(KilnState *s);
+
+#endif
