@@ -11,6 +11,7 @@
 #pragma GCC diagnostic ignored "-Wunused-function"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +85,6 @@ struct fw {
 	uint64_t host_next, hbm_next;	/* next free page */
 	uint64_t clock;			/* ns; atomic */
 	uint64_t run_cost;		/* ns that kiln_sim_run() takes by it, in fw_run() */
-	bool in_run;
 	unsigned int interrupts[KILN_MSIX_VECTORS];
 	unsigned int kicks;		/* atomic */
 	unsigned int guest_errors;	/* atomic */
@@ -171,12 +171,14 @@ static void fw_kick_count(void *opaque)
 	__atomic_fetch_add(&f->kicks, 1, __ATOMIC_RELAXED);
 }
 
+static __thread bool fw_in_run;
+
 static uint64_t fw_clock(void *opaque)
 {
 	struct fw *f = opaque;
 
 	/* kiln_sim_run() looks at the start and at the end: so much lies between */
-	return f->in_run ? __atomic_fetch_add(&f->clock, f->run_cost, __ATOMIC_RELAXED) :
+	return fw_in_run ? __atomic_fetch_add(&f->clock, f->run_cost, __ATOMIC_RELAXED) :
 			   __atomic_load_n(&f->clock, __ATOMIC_RELAXED);
 }
 
@@ -254,9 +256,9 @@ static void fw_free(struct fw *f)
 
 static void fw_run(struct fw *f, int core)
 {
-	f->in_run = f->run_cost != 0;
+	fw_in_run = f->run_cost != 0;
 	kiln_sim_run(f->sim, core);
-	f->in_run = false;
+	fw_in_run = false;
 }
 
 /* One turn of a worker's loop. False: it would go to sleep. */
