@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A core: its memory, and the way of a job from its program's bytes to its
+ * outcome.
+ */
+#include <string.h>
+
+#include "engine/state.h"
+
+#define PAGE	4096
+
+/*
+ * A partition's memory lies apart from the next by a little more than it
+ * holds: with powers of two the rows of a tile would all want the same few
+ * sets of the host's caches.
+ */
+#define SBUF_PAD	1088
+#define PSUM_PAD	2112
+
+static const struct {
+	uint32_t sbuf_bytes, psum_bytes;
+	uint32_t clock_khz;
+} generations[] = {
+	[1] = { 192 << 10, 16 << 10, 2800000 },
+	[2] = { 224 << 10, 16 << 10, 2400000 },
+	[3] = { 256 << 10, 16 << 10, 2400000 },
+};
+
+_Static_assert(sizeof(struct kiln_insn) == 128, "instruction");
+_Static_assert(sizeof(struct kiln_program_header) == 64, "program header");
+_Static_assert(sizeof(struct kiln_operand) == 28, "operand");
+
+uint32_t kiln_core_clock_khz(unsigned int generation)
+{
+	return generations[generation].clock_khz;
+}
+
+uint32_t kiln_core_sbuf_bytes(unsigned int generation)
+{
+	return generations[generation].sbuf_bytes;
+}
+
+uint32_t kiln_core_psum_bytes(unsigned int generation)
+{
+	return generations[generation].psum_bytes;
+}
+
+/* The block: struct kiln_core, program, SBUF, PSUM, each from a page on. */
+static size_t layout(unsigned int generation, struct kiln_core *core)
+{
+	size_t sbuf_pitch = generations[generation].sbuf_bytes + SBUF_PAD;
+	size_t psum_pitch = generations[generation].psum_bytes + PSUM_PAD;
+	size_t sizes[] = { sizeof(struct kiln_core), KILN_MAX_PROGRAM_BYTES,
+			   KILN_PARTITIONS * sbuf_pitch, KILN_PARTITIONS * psum_pitch };
+	size_t at[5] = { 0 };
+
+	for (unsigned int i = 0; i < 4; i++)
+		at[i + 1] = (at[i] + sizes[i] + PAGE - 1) & ~(size_t)(PAGE - 1);
+	if (core) {
+		core->sbuf_pitch = sbuf_pitch;
+		core->psum_pitch = psum_pitch;
+		core->program = at[1];
+		core->sbuf = at[2];
+		core->psum = at[3];
+	}
+	return at[4];
+}
+
+size_t kiln_core_size(unsigned int generation)
+{
+	return layout(generation, NULL);
+}
+
+struct kiln_core *kiln_core_init(void *mem, unsigned int generation,
+				 const struct kiln_memory *memory)
+{
+	struct kiln_core *core = mem;
+
+	layout(generation, core);
+	core->generation = generation;
+	core->sbuf_bytes = generations[generation].sbuf_bytes;
+	core->psum_bytes = generations[generation].psum_bytes;
+	core->mmu.memory = memory;
+	core->level = kiln_ops_best();
+	return core;
+}
+
+bool kiln_engine_select(struct kiln_core *core, enum kiln_ops_level level)
+{
+	if (!kiln_ops_get(level))
+		return false;
+	core->level = level;
+	return true;
+}
+
+struct kiln_mmu *kiln_core_mmu(struct kiln_core *core)
+{
+	return &core->mmu;
+}
+
+void kiln_core_scrub(struct kiln_core *core)
+{
+	kiln_memory_scrub(core);
+	memset(core->args, 0, sizeof(core->args));
+	memset(core->stream, 0, sizeof(core->stream));
+	memset(core->sem, 0, sizeof(core->sem));
+	core->packed.valid = false;
+	core->stationary_dtype = KILN_DT_NONE;
+}
+
+void kiln_core_abort(struct kiln_core *core, enum kiln_status why)
+{
+	__atomic_store_n(&core->abort, why, __ATOMIC_RELEASE);
+}
+
+void kiln_core_allow(struct kiln_core *core)
+{
+	__atomic_store_n(&core->abort, 0, __ATOMIC_RELEASE);
+}
+
+/* Copy program and arguments in and check the header. */
+static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
+{
+	uint8_t *program = (uint8_t *)core + core->program;
+	const struct kiln_program_header *header = (const void *)program;
+	enum kiln_status status;
+
+	if (job->program_bytes < sizeof(*header) ||
+	    job->program_bytes > KILN_MAX_PROGRAM_BYTES ||
+	    job->args_bytes > KILN_MAX_ARGS_BYTES)
+		return KILN_ST_BAD_PROGRAM;
+	kiln_mmu_poll_flush(&core->mmu);
+	status = kiln_mmu_read(&core->mmu, job->program, program, job->program_bytes,
+			       &core->fault_addr);
+	if (status == KILN_ST_OK && job->args_bytes)
+		status = kiln_mmu_read(&core->mmu, job->args, core->args, job->args_bytes,
+				       &core->fault_addr);
+	if (status != KILN_ST_OK)
+		return status;
+
+	if (header->magic != KILN_PROGRAM_MAGIC || header->isa_major != KILN_ISA_MAJOR ||
+	    header->isa_minor > KILN_ISA_MINOR || header->reserved[0] ||
+	    header->reserved[1] || header->reserved[2] || header->reserved1 ||
+	    (header->generation && header->generation != core->generation) ||
+	    header->bytes > job->program_bytes || header->bytes < sizeof(*header) ||
+	    header->args_bytes > job->args_bytes)
+		return KILN_ST_BAD_PROGRAM;
+	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
+		uint32_t offset = header->stream[e].offset, count = header->stream[e].count;
+
+		if (!count)
+			offset = sizeof(*header);
+		if (offset % 64 || offset < sizeof(*header) || offset > header->bytes ||
+		    count > (header->bytes - offset) / sizeof(struct kiln_insn))
+			return KILN_ST_BAD_PROGRAM;
+		core->stream[e].insn = (const struct kiln_insn *)(program + offset);
+		core->stream[e].count = count;
+	}
+	core->args_bytes = header->args_bytes;
+	return KILN_ST_OK;
+}
+
+static enum kiln_status decode(struct kiln_core *core, enum kiln_engine *engine)
+{
+	for (*engine = 0; *engine < KILN_ENGINES; (*engine)++) {
+		struct stream *s = &core->stream[*engine];
+
+		for (s->pc = 0; s->pc < s->count; s->pc++) {
+			enum kiln_status status =
+				kiln_decode(core, *engine, &s->insn[s->pc], s->count,
+					    core->args_bytes);
+
+			if (status != KILN_ST_OK)
+				return status;
+			if (s->pc % 256 == 0 && aborted(core))
+				return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
+		}
+		s->pc = 0;
+	}
+	return KILN_ST_OK;
+}
+
+static void run(struct kiln_core *core, const struct kiln_job *job,
+		struct kiln_outcome *outcome)
+{
+	enum kiln_engine engine = 0;
+	uint64_t end;
+
+	memset(outcome, 0, sizeof(*outcome));
+	memset(core->stream, 0, sizeof(core->stream));
+	for (unsigned int i = 0; i < KILN_SEMAPHORES; i++)
+		core->sem[i].value = core->sem[i].posts = 0;
+	memset(&core->clocks, 0, sizeof(core->clocks));
+	core->ops = kiln_ops_get(core->level);
+	core->stationary_dtype = KILN_DT_NONE;
+	core->packed.valid = false;
+	core->polls = 0;
+
+	outcome->status = load(core, job);
+	if (outcome->status == KILN_ST_OK)
+		outcome->status = decode(core, &engine);
+	if (outcome->status == KILN_ST_OK)
+		outcome->status = kiln_streams_run(core, &engine);
+
+	end = core->clocks.last;
+	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
+		if (core->stream[e].now > end)
+			end = core->stream[e].now;
+	}
+	outcome->cycles = kiln_time_cycles(core->generation, end);
+	if (outcome->status != KILN_ST_OK && engine < KILN_ENGINES) {
+		const struct stream *s = &core->stream[engine];
+
+		outcome->engine = engine;
+		outcome->instruction = s->pc;
+		if (s->pc < s->count)
+			outcome->label = s->insn[s->pc].label;
+	}
+	if (outcome->status == KILN_ST_MEMORY || outcome->status == KILN_ST_PAGE_FAULT ||
+	    outcome->status == KILN_ST_BUS)
+		outcome->fault_addr = core->fault_addr;
+}
+
+void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,
+		   struct kiln_outcome *outcome)
+{
+#ifdef __x86_64__
+	/* Whatever the caller computes with: nearest even, nothing flushed. */
+	uint32_t mxcsr = __builtin_ia32_stmxcsr();
+
+	__builtin_ia32_ldmxcsr(0x1f80);
+	run(core, job, outcome);
+	__builtin_ia32_ldmxcsr(mxcsr);
+#else
+	run(core, job, outcome);
+#endif
+	/* pointers of this process: not part of the state between jobs */
+	core->ops = NULL;
+	for (unsigned int e = 0; e < KILN_ENGINES; e++)
+		core->stream[e].insn = NULL;
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: MIT
+/*
+ * SBUF and PSUM: where an operand lies, whether it may, and the way between
+ * its elements and fp32.
+ */
+#include <string.h>
+
+#include "engine/state.h"
+
+#define COLUMN_SHIFT	12	/* of sbuf_used: 64 columns are 256 KiB */
+
+static uint32_t space_bytes(const struct kiln_core *core, enum kiln_space space)
+{
+	return space == KILN_PSUM ? core->psum_bytes : core->sbuf_bytes;
+}
+
+enum kiln_status kiln_operand_range(struct kiln_core *core,
+				    const struct kiln_operand *op, uint64_t reg,
+				    uint32_t *lo, uint32_t *hi)
+{
+	int64_t esize = kiln_dtype_bytes(op->dtype);
+	uint64_t addr = op->addr + reg;
+	uint32_t limit = space_bytes(core, op->space);
+	int64_t first = 0, last = 0;
+
+	core->fault_addr = addr;
+	if (addr & (esize - 1))
+		return KILN_ST_OPERAND;
+	if (addr >= limit)
+		return KILN_ST_MEMORY;
+	for (unsigned int d = 0; d < op->ndim; d++) {
+		int64_t reach = (int64_t)(op->size[d] - 1) * op->stride[d] * esize;
+
+		if (reach < 0)
+			first += reach;
+		else
+			last += reach;
+	}
+	first += addr;
+	last += addr;
+	if (first < 0) {
+		core->fault_addr = first;
+		return KILN_ST_MEMORY;
+	}
+	if (last >= limit) {
+		core->fault_addr = last;
+		return KILN_ST_MEMORY;
+	}
+	*lo = first;
+	*hi = last + esize;
+	return KILN_ST_OK;
+}
+
+/* Drop dimensions of one element and merge those that follow one another. */
+static void merge(struct tile *tile, const struct kiln_operand *op)
+{
+	unsigned int ndim = 0;
+
+	tile->count = 1;
+	for (unsigned int d = 0; d < op->ndim; d++) {
+		tile->count *= op->size[d];
+		if (op->size[d] == 1)
+			continue;
+		if (ndim && tile->stride[ndim - 1] == (int64_t)op->size[d] * op->stride[d]) {
+			tile->size[ndim - 1] *= op->size[d];
+			tile->stride[ndim - 1] = op->stride[d];
+			continue;
+		}
+		tile->size[ndim] = op->size[d];
+		tile->stride[ndim] = op->stride[d];
+		ndim++;
+	}
+	if (!ndim) {
+		tile->size[0] = 1;
+		tile->stride[0] = 1;
+		ndim = 1;
+	}
+	tile->ndim = ndim;
+}
+
+enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
+			   const struct kiln_operand *op, struct tile *tile)
+{
+	uint64_t reg = s->reg[op->reg];
+	enum kiln_status status = kiln_operand_range(core, op, reg, &tile->lo, &tile->hi);
+	bool psum = op->space == KILN_PSUM;
+
+	if (status != KILN_ST_OK)
+		return status;
+	tile->pitch = psum ? core->psum_pitch : core->sbuf_pitch;
+	tile->base = (uint8_t *)core + (psum ? core->psum : core->sbuf) +
+		     op->partition * tile->pitch + op->addr + reg;
+	tile->space = op->space;
+	tile->dtype = op->dtype;
+	tile->esize = kiln_dtype_bytes(op->dtype);
+	tile->partition = op->partition;
+	tile->partitions = op->partitions;
+	merge(tile, op);
+	return KILN_ST_OK;
+}
+
+/* Remember what has to be scrubbed, and that a packed copy of it is out of date. */
+static void written(struct kiln_core *core, const struct tile *tile)
+{
+	uint64_t *used = tile->space == KILN_PSUM ? core->psum_used : core->sbuf_used;
+	unsigned int first = tile->lo >> COLUMN_SHIFT;
+	unsigned int last = (tile->hi - 1) >> COLUMN_SHIFT;
+	uint64_t columns = (~0ull >> (63 - (last - first))) << first;
+
+	for (unsigned int g = tile->partition / GROUP;
+	     g <= (tile->partition + tile->partitions - 1) / GROUP; g++)
+		used[g] |= columns;
+	if (tile->space == KILN_SBUF && tile->lo < core->packed.hi &&
+	    tile->hi > core->packed.lo)
+		core->packed.valid = false;
+}
+
+enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,
+			       const struct kiln_operand *op, struct tile *tile)
+{
+	enum kiln_status status = kiln_tile(core, s, op, tile);
+
+	if (status == KILN_ST_OK)
+		written(core, tile);
+	return status;
+}
+
+enum kiln_status kiln_column_range(struct kiln_core *core,
+				   const struct kiln_column *col, uint64_t reg,
+				   uint32_t *addr)
+{
+	uint64_t at = col->addr + reg;
+
+	core->fault_addr = at;
+	if (at & (kiln_dtype_bytes(col->dtype) - 1))
+		return KILN_ST_OPERAND;
+	if (at >= space_bytes(core, col->space))
+		return KILN_ST_MEMORY;
+	*addr = at;
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
+			     const struct kiln_column *col,
+			     const struct tile *data, struct tile *tile)
+{
+	bool psum = col->space == KILN_PSUM;
+	enum kiln_status status;
+
+	tile->base = NULL;
+	if (!col->space)
+		return KILN_ST_OK;
+	status = kiln_column_range(core, col, s->reg[col->reg], &tile->lo);
+	if (status != KILN_ST_OK)
+		return status;
+	tile->esize = kiln_dtype_bytes(col->dtype);
+	tile->hi = tile->lo + tile->esize;
+	tile->pitch = psum ? core->psum_pitch : core->sbuf_pitch;
+	tile->base = (uint8_t *)core + (psum ? core->psum : core->sbuf) +
+		     data->partition * tile->pitch + tile->lo;
+	tile->space = col->space;
+	tile->dtype = col->dtype;
+	tile->partition = data->partition;
+	tile->partitions = data->partitions;
+	tile->count = 1;
+	tile->ndim = 1;
+	tile->size[0] = 1;
+	tile->stride[0] = 1;
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
+				 const struct kiln_column *col,
+				 const struct tile *data, struct tile *tile)
+{
+	enum kiln_status status = kiln_column(core, s, col, data, tile);
+
+	if (status == KILN_ST_OK && tile->base)
+		written(core, tile);
+	return status;
+}
+
+/* A walk over the elements of one partition in pieces of the innermost dimension. */
+struct walk {
+	const struct tile *tile;
+	uint8_t *at;		/* of the next element */
+	uint32_t index[4];
+};
+
+static void walk_start(struct walk *w, const struct tile *tile, uint32_t p,
+		       uint32_t first)
+{
+	int64_t offset = 0;
+
+	w->tile = tile;
+	for (int d = (int)tile->ndim - 1; d >= 0; d--) {
+		w->index[d] = first % tile->size[d];
+		first /= tile->size[d];
+		offset += w->index[d] * tile->stride[d];
+	}
+	w->at = tile->base + p * tile->pitch + offset * (int64_t)tile->esize;
+}
+
+/* Take at most n elements: how many, *at the first; the innermost stride between them. */
+static uint32_t walk_take(struct walk *w, uint32_t n, uint8_t **at)
+{
+	const struct tile *tile = w->tile;
+	unsigned int d = tile->ndim - 1;
+	uint32_t left = tile->size[d] - w->index[d];
+	int64_t esize = tile->esize;
+
+	*at = w->at;
+	if (n < left) {
+		w->index[d] += n;
+		w->at += n * tile->stride[d] * esize;
+		return n;
+	}
+	w->at -= w->index[d] * tile->stride[d] * esize;
+	w->index[d] = 0;
+	while (d-- > 0) {
+		if (++w->index[d] < tile->size[d]) {
+			w->at += tile->stride[d] * esize;
+			break;
+		}
+		w->at -= (tile->size[d] - 1) * tile->stride[d] * esize;
+		w->index[d] = 0;
+	}
+	return left;
+}
+
+const float *kiln_tile_load(const struct kiln_core *core, const struct tile *tile,
+			    uint32_t p, uint32_t first, uint32_t n, float *buf)
+{
+	int64_t stride = tile->stride[tile->ndim - 1];
+	struct walk w;
+
+	if (tile_contiguous(tile)) {
+		const uint8_t *at = tile->base + p * tile->pitch + (size_t)first * tile->esize;
+
+		if (tile->dtype == KILN_F32)
+			return (const float *)at;
+		core->ops->load(buf, at, n, tile->dtype);
+		return buf;
+	}
+	walk_start(&w, tile, p, first);
+	for (uint32_t done = 0; done < n;) {
+		uint8_t *at;
+		uint32_t take = walk_take(&w, n - done, &at);
+
+		if (stride == 1) {
+			core->ops->load(buf + done, at, take, tile->dtype);
+		} else {
+			int64_t step = stride * (int64_t)tile->esize;
+
+			for (uint32_t i = 0; i < take; i++)
+				buf[done + i] = kiln_load_one(at + i * step, tile->dtype);
+		}
+		done += take;
+	}
+	return buf;
+}
+
+void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
+		     uint32_t p, uint32_t first, uint32_t n, const float *buf)
+{
+	int64_t stride = tile->stride[tile->ndim - 1];
+	struct walk w;
+
+	if (tile_contiguous(tile)) {
+		core->ops->store(tile->base + p * tile->pitch + (size_t)first * tile->esize,
+				 buf, n, tile->dtype);
+		return;
+	}
+	walk_start(&w, tile, p, first);
+	for (uint32_t done = 0; done < n;) {
+		uint8_t *at;
+		uint32_t take = walk_take(&w, n - done, &at);
+
+		if (stride == 1) {
+			core->ops->store(at, buf + done, take, tile->dtype);
+		} else {
+			int64_t step = stride * (int64_t)tile->esize;
+
+			for (uint32_t i = 0; i < take; i++)
+				kiln_store_one(at + i * step, buf[done + i], tile->dtype);
+		}
+		done += take;
+	}
+}
+
+void kiln_copy_elements(uint8_t *dst, int64_t dst_step, const uint8_t *src,
+			int64_t src_step, uint32_t n, uint32_t esize)
+{
+	if (dst_step == esize && src_step == esize) {
+		memmove(dst, src, (size_t)n * esize);
+		return;
+	}
+	switch (esize) {
+	case 4:
+		for (uint32_t i = 0; i < n; i++)
+			memcpy(dst + i * dst_step, src + i * src_step, 4);
+		break;
+	case 2:
+		for (uint32_t i = 0; i < n; i++)
+			memcpy(dst + i * dst_step, src + i * src_step, 2);
+		break;
+	default:
+		for (uint32_t i = 0; i < n; i++)
+			dst[i * dst_step] = src[i * src_step];
+		break;
+	}
+}
+
+void kiln_tile_gather(const struct tile *tile, uint32_t p, uint32_t first,
+		      uint32_t n, void *buf)
+{
+	uint32_t esize = tile->esize;
+	struct walk w;
+
+	walk_start(&w, tile, p, first);
+	for (uint32_t done = 0; done < n;) {
+		uint8_t *at;
+		uint32_t take = walk_take(&w, n - done, &at);
+
+		kiln_copy_elements((uint8_t *)buf + (size_t)done * esize, esize, at,
+			      tile->stride[tile->ndim - 1] * (int64_t)esize, take, esize);
+		done += take;
+	}
+}
+
+void kiln_tile_scatter(const struct tile *tile, uint32_t p, uint32_t first,
+		       uint32_t n, const void *buf)
+{
+	uint32_t esize = tile->esize;
+	struct walk w;
+
+	walk_start(&w, tile, p, first);
+	for (uint32_t done = 0; done < n;) {
+		uint8_t *at;
+		uint32_t take = walk_take(&w, n - done, &at);
+
+		kiln_copy_elements(at, tile->stride[tile->ndim - 1] * (int64_t)esize,
+			      (const uint8_t *)buf + (size_t)done * esize, esize, take, esize);
+		done += take;
+	}
+}
+
+static void scrub(uint8_t *memory, uint32_t pitch, uint32_t bytes,
+		  uint64_t used[KILN_PARTITIONS / GROUP])
+{
+	for (unsigned int p = 0; p < KILN_PARTITIONS; p++) {
+		for (uint64_t left = used[p / GROUP]; left; left &= left - 1) {
+			uint32_t at = (uint32_t)__builtin_ctzll(left) << COLUMN_SHIFT;
+			uint32_t n = 1u << COLUMN_SHIFT;
+
+			memset(memory + p * pitch + at, 0, at + n > bytes ? bytes - at : n);
+		}
+	}
+	memset(used, 0, sizeof(uint64_t) * (KILN_PARTITIONS / GROUP));
+}
+
+void kiln_memory_scrub(struct kiln_core *core)
+{
+	scrub((uint8_t *)core + core->sbuf, core->sbuf_pitch, core->sbuf_bytes,
+	      core->sbuf_used);
+	scrub((uint8_t *)core + core->psum, core->psum_pitch, core->psum_bytes,
+	      core->psum_used);
+}

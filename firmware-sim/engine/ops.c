@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What all paths share: which one to take, and values one at a time.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "engine/ops.h"
+
+const struct kiln_ops *kiln_ops_get(enum kiln_ops_level level)
+{
+	switch (level) {
+	case KILN_OPS_REF:
+		return &kiln_ops_ref;
+	default:
+		return NULL;
+	}
+}
+
+enum kiln_ops_level kiln_ops_best(void)
+{
+	for (int level = KILN_OPS_LEVELS - 1; level > 0; level--) {
+		if (kiln_ops_get(level))
+			return level;
+	}
+	return KILN_OPS_REF;
+}
+
+static float from_bits(uint32_t bits)
+{
+	float x;
+
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
+
+static uint32_t to_bits(float x)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	return bits;
+}
+
+float kiln_load_one(const void *src, enum kiln_dtype dtype)
+{
+	uint32_t u32;
+	uint16_t u16;
+
+	switch (dtype) {
+	case KILN_BF16:
+		memcpy(&u16, src, sizeof(u16));
+		return from_bits((uint32_t)u16 << 16);
+	case KILN_U8:
+		return *(const uint8_t *)src;
+	case KILN_I32:
+		memcpy(&u32, src, sizeof(u32));
+		return (float)(int32_t)u32;
+	case KILN_U32:
+		memcpy(&u32, src, sizeof(u32));
+		return (float)u32;
+	default:
+		memcpy(&u32, src, sizeof(u32));
+		return from_bits(u32);
+	}
+}
+
+void kiln_store_one(void *dst, float x, enum kiln_dtype dtype)
+{
+	uint32_t u32 = to_bits(x);
+	uint16_t u16;
+
+	switch (dtype) {
+	case KILN_BF16:
+		/* to nearest even: half a unit, less one if the unit is even */
+		u16 = x != x ? 0x7fc0 : (u32 + 0x7fff + (u32 >> 16 & 1)) >> 16;
+		memcpy(dst, &u16, sizeof(u16));
+		return;
+	case KILN_U8:
+		*(uint8_t *)dst = !(x > 0) ? 0 : x >= 255 ? 255 : (uint8_t)rintf(x);
+		return;
+	case KILN_I32:
+		u32 = x != x ? 0 : x >= 0x1p31f ? INT32_MAX :
+		      x < -0x1p31f ? (uint32_t)INT32_MIN : (uint32_t)(int32_t)rintf(x);
+		break;
+	case KILN_U32:
+		u32 = !(x > 0) ? 0 : x >= 0x1p32f ? UINT32_MAX : (uint32_t)rintf(x);
+		break;
+	default:
+		if (x != x)
+			u32 = 0x7fc00000;
+		break;
+	}
+	memcpy(dst, &u32, sizeof(u32));
+}
+
+float kiln_alu_one(enum kiln_alu op, float a, float b)
+{
+	switch (op) {
+	case KILN_ALU_ADD:
+		return a + b;
+	case KILN_ALU_SUBTRACT:
+		return a - b;
+	case KILN_ALU_MULTIPLY:
+		return a * b;
+	case KILN_ALU_MAX:	/* NaN wins; +0 is more than -0 */
+		if (a != a || b != b)
+			return NAN;
+		return a == b ? from_bits(to_bits(a) & to_bits(b)) : a > b ? a : b;
+	case KILN_ALU_MIN:
+		if (a != a || b != b)
+			return NAN;
+		return a == b ? from_bits(to_bits(a) | to_bits(b)) : a < b ? a : b;
+	case KILN_ALU_EQ:
+		return a == b;
+	case KILN_ALU_NE:
+		return a != b;
+	case KILN_ALU_GE:
+		return a >= b;
+	case KILN_ALU_GT:
+		return a > b;
+	case KILN_ALU_LE:
+		return a <= b;
+	case KILN_ALU_LT:
+		return a < b;
+	case KILN_ALU_AND:
+		return a != 0 && b != 0;
+	case KILN_ALU_OR:
+		return a != 0 || b != 0;
+	default:
+		return a;
+	}
+}
+
+float kiln_reduce_identity(enum kiln_alu op)
+{
+	switch (op) {
+	case KILN_ALU_MULTIPLY:
+		return 1;
+	case KILN_ALU_MAX:
+		return -INFINITY;
+	case KILN_ALU_MIN:
+		return INFINITY;
+	default:
+		return -0.0f;	/* -0 + x is x for every x */
+	}
+}
+
+float kiln_reduce_fold(enum kiln_alu op, float lane[KILN_LANES])
+{
+	for (unsigned int half = KILN_LANES / 2; half; half /= 2) {
+		for (unsigned int i = 0; i < half; i++)
+			lane[i] = kiln_alu_one(op, lane[i], lane[i + half]);
+	}
+	return lane[0];
+}

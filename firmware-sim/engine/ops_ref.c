@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The definition of each tile kernel: plain C, slow, to be read. What a vector
+ * path gives for the same input must be the same to the bit.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "engine/ops.h"
+
+#define MR	8
+
+static float from_bits(uint32_t bits)
+{
+	float x;
+
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
+
+static void load(float *dst, const void *src, size_t n, enum kiln_dtype dtype)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = kiln_load_one((const uint8_t *)src + i * kiln_dtype_bytes(dtype),
+				       dtype);
+}
+
+static void store(void *dst, const float *src, size_t n, enum kiln_dtype dtype)
+{
+	for (size_t i = 0; i < n; i++)
+		kiln_store_one((uint8_t *)dst + i * kiln_dtype_bytes(dtype), src[i], dtype);
+}
+
+static void binary(enum kiln_alu op, float *dst, const float *a, const float *b,
+		   size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = kiln_alu_one(op, a[i], b[i]);
+}
+
+static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
+			  bool reverse, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = reverse ? kiln_alu_one(op, s, a[i]) : kiln_alu_one(op, a[i], s);
+}
+
+static float exp_one(float x)
+{
+	float t, n, r, q, y;
+	int half;
+
+	if (x != x)
+		return x;
+	t = x < KILN_EXP_MIN ? KILN_EXP_MIN : x > KILN_EXP_MAX ? KILN_EXP_MAX : x;
+	n = rintf(t * KILN_LOG2E);
+	r = fmaf(n, -KILN_LN2_LO, fmaf(n, -KILN_LN2_HI, t));
+	q = KILN_EXP_C7;
+	q = fmaf(q, r, KILN_EXP_C6);
+	q = fmaf(q, r, KILN_EXP_C5);
+	q = fmaf(q, r, KILN_EXP_C4);
+	q = fmaf(q, r, KILN_EXP_C3);
+	q = fmaf(q, r, KILN_EXP_C2);
+	y = fmaf(q, r * r, r) + 1;
+	/* 2^n in two factors, since it may be no fp32; the first product is exact. */
+	half = (int)n / 2;
+	return y * from_bits((uint32_t)(half + 127) << 23) *
+	       from_bits((uint32_t)((int)n - half + 127) << 23);
+}
+
+static float activate(enum kiln_activation func, float x)
+{
+	switch (func) {
+	case KILN_ACT_EXP:
+		return exp_one(x);
+	case KILN_ACT_SQUARE:
+		return x * x;
+	case KILN_ACT_RELU:
+		return x != x ? x : x > 0 ? x : 0;
+	case KILN_ACT_ABS:
+		return fabsf(x);
+	default:
+		return x;
+	}
+}
+
+static void activation(enum kiln_activation func, float *dst, const float *src,
+		       float scale, float bias, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = activate(func, fmaf(src[i], scale, bias));
+}
+
+static void reciprocal(float *dst, const float *src, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = 1 / src[i];
+}
+
+static void select(float *dst, const float *predicate, const float *a, float s,
+		   size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = predicate[i] != 0 ? a[i] : s;
+}
+
+static void reduce(enum kiln_alu op, float lane[KILN_LANES], const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		lane[i % KILN_LANES] = kiln_alu_one(op, lane[i % KILN_LANES], x[i]);
+}
+
+static void pack_pairs(uint32_t *dst, size_t pitch, unsigned int width,
+		       const uint16_t *even, const uint16_t *odd, size_t n)
+{
+	for (size_t i = 0; i < (n + width - 1) / width * width; i++)
+		dst[i / width * pitch + i % width] =
+			i < n ? even[i] | (uint32_t)odd[i] << 16 : 0;
+}
+
+static float flush(float x)
+{
+	return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x;
+}
+
+/*
+ * a * b + c, rounded once, with denormals as zero on both sides. A result is a
+ * denormal if, rounded to 24 bits as though exponents had no end, it is less
+ * than 2^-126; what rounds up to 2^-126 only because denormals have fewer bits
+ * is one too.
+ */
+static float fma_flush(float a, float b, float c)
+{
+	float r;
+
+	a = flush(a);
+	b = flush(b);
+	c = flush(c);
+	r = fmaf(a, b, c);
+	if (fabsf(r) == 0x1p-126f) {
+		/* Scaled up, nothing here is near the ends: so small a result has small terms. */
+		if (fabsf(a) < fabsf(b))
+			a *= 0x1p64f;
+		else
+			b *= 0x1p64f;
+		if (fabsf(fmaf(a, b, c * 0x1p64f)) < 0x1p-62f)
+			return copysignf(0, r);
+	}
+	return flush(r);
+}
+
+static void matmul_bf16(const struct kiln_matmul *mm)
+{
+	for (uint32_t m = 0; m < mm->m; m++) {
+		const uint32_t *a = mm->a + m / MR * MR * mm->rows + m % MR;
+
+		for (uint32_t n = 0; n < mm->n; n++) {
+			const uint32_t *b = mm->b + n / KILN_PANEL * KILN_PANEL * mm->rows +
+					    n % KILN_PANEL;
+			float *c = mm->c + m * mm->pitch + n;
+			float sum = mm->accumulate ? *c : 0;
+
+			for (uint32_t k = 0; k < mm->rows; k++) {
+				uint32_t x = a[k * MR], y = b[k * KILN_PANEL];
+
+				sum = fma_flush(from_bits(x & 0xffff0000),
+						from_bits(y & 0xffff0000), sum);
+				sum = fma_flush(from_bits(x << 16), from_bits(y << 16), sum);
+			}
+			*c = sum != sum ? NAN : sum;
+		}
+	}
+}
+
+static void matmul_f32(const struct kiln_matmul *mm)
+{
+	for (uint32_t m = 0; m < mm->m; m++) {
+		const uint32_t *a = mm->a + m / MR * MR * mm->rows + m % MR;
+
+		for (uint32_t n = 0; n < mm->n; n++) {
+			const uint32_t *b = mm->b + n / KILN_PANEL * KILN_PANEL * mm->rows +
+					    n % KILN_PANEL;
+			float *c = mm->c + m * mm->pitch + n;
+			float sum = mm->accumulate ? *c : 0;
+
+			for (uint32_t k = 0; k < mm->rows; k++)
+				sum = fmaf(from_bits(a[k * MR]),
+					   from_bits(b[k * KILN_PANEL]), sum);
+			*c = sum != sum ? NAN : sum;
+		}
+	}
+}
+
+static void transpose16(void *dst, size_t dst_pitch, const void *src,
+			size_t src_pitch, unsigned int rows, unsigned int cols)
+{
+	for (unsigned int i = 0; i < rows; i++) {
+		for (unsigned int j = 0; j < cols; j++)
+			memcpy((uint8_t *)dst + j * dst_pitch + i * 2,
+			       (const uint8_t *)src + i * src_pitch + j * 2, 2);
+	}
+}
+
+static void transpose32(void *dst, size_t dst_pitch, const void *src,
+			size_t src_pitch, unsigned int rows, unsigned int cols)
+{
+	for (unsigned int i = 0; i < rows; i++) {
+		for (unsigned int j = 0; j < cols; j++)
+			memcpy((uint8_t *)dst + j * dst_pitch + i * 4,
+			       (const uint8_t *)src + i * src_pitch + j * 4, 4);
+	}
+}
+
+const struct kiln_ops kiln_ops_ref = {
+	.name = "ref",
+	.mr = MR,
+	.load = load,
+	.store = store,
+	.binary = binary,
+	.binary_scalar = binary_scalar,
+	.activation = activation,
+	.reciprocal = reciprocal,
+	.select = select,
+	.reduce = reduce,
+	.pack_pairs = pack_pairs,
+	.matmul_bf16 = matmul_bf16,
+	.matmul_f32 = matmul_f32,
+	.transpose16 = transpose16,
+	.transpose32 = transpose32,
+};

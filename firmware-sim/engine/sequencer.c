@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The engines' sequencers: registers, branches, semaphores, and whose turn it
+ * is.
+ *
+ * One instruction at a time is carried out, always of the engine that comes to
+ * its next one first by the device's clocks. So the order of things here is
+ * that of device time, and depends on the program alone.
+ */
+#include <string.h>
+
+#include "engine/state.h"
+
+#define POLL_INTERVAL	256	/* instructions between looks at the TLB flush */
+#define SEM_MAX		65535
+
+static kiln_exec_fn *const exec[256] = {
+	[KILN_OP_DMA_COPY] = kiln_exec_dma_copy,
+	[KILN_OP_LOAD_STATIONARY] = kiln_exec_load_stationary,
+	[KILN_OP_MATMUL] = kiln_exec_matmul,
+	[KILN_OP_TRANSPOSE] = kiln_exec_transpose,
+	[KILN_OP_ACTIVATION] = kiln_exec_activation,
+	[KILN_OP_TENSOR_COPY] = kiln_exec_tensor_copy,
+	[KILN_OP_TENSOR_TENSOR] = kiln_exec_tensor_tensor,
+	[KILN_OP_TENSOR_SCALAR] = kiln_exec_tensor_scalar,
+	[KILN_OP_SCALAR_TENSOR_TENSOR] = kiln_exec_scalar_tensor_tensor,
+	[KILN_OP_TENSOR_REDUCE] = kiln_exec_tensor_reduce,
+	[KILN_OP_SELECT] = kiln_exec_select,
+	[KILN_OP_RECIPROCAL] = kiln_exec_reciprocal,
+	[KILN_OP_MEMSET] = kiln_exec_memset,
+	[KILN_OP_AFFINE_SELECT] = kiln_exec_affine_select,
+};
+
+/* Both waits at once or none; *time becomes that of the post that satisfied them, if later. */
+static bool sem_take(struct kiln_core *core, const struct kiln_sync wait[2],
+		     uint64_t *time)
+{
+	uint32_t first = wait[0].value, second = wait[1].value;
+
+	if (wait[0].sem == wait[1].sem) {
+		first += second;
+		second = 0;
+	}
+	if (core->sem[wait[0].sem].value < first || core->sem[wait[1].sem].value < second)
+		return false;
+	for (unsigned int i = 0; i < 2; i++) {
+		struct semaphore *sem = &core->sem[wait[i].sem];
+		uint32_t units = i ? second : first, gone = 0;
+
+		sem->value -= units;
+		while (units) {
+			uint32_t n = sem->post[gone].units < units ?
+				sem->post[gone].units : units;
+
+			if (sem->post[gone].time > *time)
+				*time = sem->post[gone].time;
+			units -= n;
+			sem->post[gone].units -= n;
+			if (!sem->post[gone].units)
+				gone++;
+		}
+		if (gone) {
+			sem->posts -= gone;
+			memmove(sem->post, sem->post + gone,
+				sem->posts * sizeof(sem->post[0]));
+		}
+	}
+	return true;
+}
+
+static bool sem_post(struct kiln_core *core, const struct kiln_sync *post, uint64_t time)
+{
+	struct semaphore *sem = &core->sem[post->sem];
+	uint32_t at;
+
+	if (!post->value)
+		return true;
+	if (sem->value + post->value > SEM_MAX)
+		return false;
+	sem->value += post->value;
+	for (at = sem->posts; at && sem->post[at - 1].time > time; at--)
+		;
+	if (at && sem->post[at - 1].time == time) {
+		sem->post[at - 1].units += post->value;
+		return true;
+	}
+	if (sem->posts == PENDING) {
+		/* Too many to tell apart: this one counts from the next later one on, or
+		 * the last ones from this one on. */
+		if (at == PENDING)
+			sem->post[--at].time = time;
+		sem->post[at].units += post->value;
+		return true;
+	}
+	memmove(&sem->post[at + 1], &sem->post[at], (sem->posts - at) * sizeof(sem->post[0]));
+	sem->post[at].time = time;
+	sem->post[at].units = post->value;
+	sem->posts++;
+	return true;
+}
+
+static void step(struct kiln_core *core, struct stream *s, const struct kiln_insn *insn)
+{
+	uint64_t rs = s->reg[insn->seq.rs], rt = s->reg[insn->seq.rt];
+	uint64_t imm = insn->seq.imm_lo | (uint64_t)insn->seq.imm_hi << 32;
+	uint64_t *rd = &s->reg[insn->seq.rd];
+
+	s->pc++;
+	switch (insn->opcode) {
+	case KILN_OP_HALT:
+		s->halted = true;
+		break;
+	case KILN_OP_LDARG:
+		*rd = core->args[insn->seq.slot];
+		break;
+	case KILN_OP_MOVI:
+		*rd = imm;
+		break;
+	case KILN_OP_ADD:
+		*rd = rs + rt;
+		break;
+	case KILN_OP_ADDI:
+		*rd = rs + imm;
+		break;
+	case KILN_OP_MUL:
+		*rd = rs * rt;
+		break;
+	case KILN_OP_XORI:
+		*rd = rs ^ imm;
+		break;
+	case KILN_OP_BNE:
+		if (rs != rt)
+			s->pc = insn->seq.target;
+		break;
+	case KILN_OP_BLT:
+		if ((int64_t)rs < (int64_t)rt)
+			s->pc = insn->seq.target;
+		break;
+	}
+	s->reg[0] = 0;
+}
+
+/* The engine whose turn it is, KILN_ENGINES if none can go on. */
+static enum kiln_engine next(const struct kiln_core *core)
+{
+	enum kiln_engine best = KILN_ENGINES;
+
+	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
+		const struct stream *s = &core->stream[e];
+
+		if (!s->halted && !s->blocked &&
+		    (best == KILN_ENGINES || s->now < core->stream[best].now))
+			best = e;
+	}
+	return best;
+}
+
+enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engine)
+{
+	enum kiln_engine e;
+
+	while ((e = next(core)) != KILN_ENGINES) {
+		struct stream *s = &core->stream[e];
+		const struct kiln_insn *insn = &s->insn[s->pc];
+		enum kiln_status status = KILN_ST_OK;
+		struct kiln_cost cost;
+		uint64_t done;
+
+		*engine = e;
+		if (aborted(core))
+			return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
+		if (++core->polls % POLL_INTERVAL == 0)
+			kiln_mmu_poll_flush(&core->mmu);
+		if (s->pc >= s->count) {
+			s->halted = true;
+			continue;
+		}
+		if (!s->ready) {
+			uint64_t time = s->now;
+
+			if (!sem_take(core, insn->wait, &time)) {
+				s->blocked = true;
+				continue;
+			}
+			s->ready = true;
+			if (time > s->now) {	/* others come first */
+				s->now = time;
+				continue;
+			}
+		}
+		s->ready = false;
+
+		cost = kiln_time_insn(core->generation, e, insn);
+		done = s->now + cost.latency;
+		if (exec[insn->opcode]) {
+			status = exec[insn->opcode](core, s, insn);
+			if (status != KILN_ST_OK)
+				return status;
+			if (aborted(core))
+				return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
+			if (insn->opcode == KILN_OP_DMA_COPY)
+				done = core->dma_end;
+			s->pc++;
+		} else {
+			step(core, s, insn);
+		}
+		s->now += cost.busy;
+		if (done > core->clocks.last)
+			core->clocks.last = done;
+		for (unsigned int i = 0; i < 2; i++) {
+			if (!sem_post(core, &insn->post[i], done)) {
+				s->pc = insn - s->insn;
+				return KILN_ST_OPERAND;
+			}
+		}
+		if (insn->post[0].value || insn->post[1].value) {
+			for (unsigned int i = 0; i < KILN_ENGINES; i++)
+				core->stream[i].blocked = false;
+		}
+	}
+	for (unsigned int i = 0; i < KILN_ENGINES; i++) {
+		if (!core->stream[i].halted) {
+			*engine = i;
+			return KILN_ST_DEADLOCK;
+		}
+	}
+	return KILN_ST_OK;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a core consists of, for the engine's own files and its tests.
+ *
+ * All of it is plain data in the block that kiln_core_init() was given; the
+ * one pointer that outlives a job is the MMU's to the card's memories.
+ */
+#ifndef KILN_ENGINE_STATE_H
+#define KILN_ENGINE_STATE_H
+
+#include "engine/core.h"
+#include "engine/ops.h"
+#include "engine/time.h"
+#include "kiln/isa.h"
+
+#define CHUNK		512	/* elements that an element-wise engine takes at a time */
+#define PENDING		32	/* posts of a semaphore whose times are kept apart */
+#define GROUP		32	/* partitions: granularity of the marks of what is in use */
+
+/* Units posted and not yet taken, earliest first. */
+struct semaphore {
+	uint32_t value;
+	uint32_t posts;
+	struct {
+		uint64_t time;
+		uint32_t units;
+	} post[PENDING];
+};
+
+struct stream {
+	uint64_t reg[KILN_REGISTERS];
+	const struct kiln_insn *insn;	/* in the core's program buffer; valid within a job */
+	uint32_t count;
+	uint32_t pc;
+	bool halted;
+	bool blocked;			/* until somebody posts */
+	bool ready;			/* the waits of the instruction at pc are behind it */
+	uint64_t now;			/* ticks: when the engine takes the next instruction */
+};
+
+/* An operand whose place is known and checked. Strides and sizes count elements. */
+struct tile {
+	uint8_t *base;			/* of the first element in the first partition */
+	size_t pitch;			/* bytes from a partition to the next */
+	enum kiln_space space;
+	enum kiln_dtype dtype;
+	uint32_t esize;
+	uint32_t partition, partitions;
+	uint32_t count;			/* free elements */
+	uint32_t lo, hi;		/* bytes [lo, hi) of each partition are touched */
+	unsigned int ndim;		/* after merging what is contiguous */
+	uint32_t size[4];
+	int64_t stride[4];
+};
+
+/* A packed moving tile that may serve the next matmul too. */
+struct packed {
+	bool valid;
+	uint32_t lo, hi;		/* bytes of SBUF partitions that it was made from */
+	struct kiln_operand operand;
+	uint64_t reg;
+};
+
+struct kiln_core {
+	struct kiln_mmu mmu;
+	uint32_t abort;			/* atomic: enum kiln_status, 0: go on */
+	uint32_t generation;
+	uint32_t level;			/* enum kiln_ops_level */
+
+	uint32_t sbuf_bytes, psum_bytes;	/* per partition, what a program may use */
+	uint32_t sbuf_pitch, psum_pitch;	/* from a partition to the next */
+	uint64_t sbuf, psum, program;		/* offsets in this block */
+	/* 4 KiB columns that may hold anything, for each group of partitions */
+	uint64_t sbuf_used[KILN_PARTITIONS / GROUP];
+	uint64_t psum_used[KILN_PARTITIONS / GROUP];
+
+	/* the job */
+	const struct kiln_ops *ops;	/* valid within a job */
+	uint64_t args[KILN_MAX_ARGS_BYTES / 8];
+	uint32_t args_bytes;
+	uint64_t fault_addr;
+	uint32_t polls;
+	struct stream stream[KILN_ENGINES];
+	struct semaphore sem[KILN_SEMAPHORES];
+	struct kiln_clocks clocks;
+	uint64_t dma_end;		/* of the transfer just issued, in ticks */
+
+	/* Tensor's stationary matrix */
+	enum kiln_dtype stationary_dtype;	/* NONE: nothing loaded in this job */
+	uint32_t stationary_k, stationary_m;
+	struct packed packed;
+
+	/* scratch; nothing in it matters after an instruction but the packed matrices */
+	float x[CHUNK] __attribute__((aligned(64)));
+	float y[CHUNK] __attribute__((aligned(64)));
+	float z[CHUNK] __attribute__((aligned(64)));
+	uint32_t row[2][KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
+	uint32_t stationary[KILN_MATMUL_MAX_K * (KILN_MATMUL_MAX_M + KILN_MAX_MR)]
+		__attribute__((aligned(64)));
+	uint32_t moving[KILN_MATMUL_MAX_K * KILN_MATMUL_MAX_N]
+		__attribute__((aligned(64)));
+	float out[KILN_MATMUL_MAX_M * KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
+};
+
+/* Use this level from the next job on; false if it is not to be had here. For tests. */
+bool kiln_engine_select(struct kiln_core *core, enum kiln_ops_level level);
+
+static inline bool aborted(const struct kiln_core *core)
+{
+	return __atomic_load_n(&core->abort, __ATOMIC_RELAXED) != 0;
+}
+
+/* decode.c: may this instruction stand in the stream of this engine? Registers apart. */
+enum kiln_status kiln_decode(struct kiln_core *core, enum kiln_engine engine,
+			     const struct kiln_insn *insn, uint32_t count,
+			     uint32_t args_bytes);
+
+/* memory.c */
+/* All operand functions leave core->fault_addr with what they complain about. */
+enum kiln_status kiln_operand_range(struct kiln_core *core,
+				    const struct kiln_operand *op, uint64_t reg,
+				    uint32_t *lo, uint32_t *hi);
+enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
+			   const struct kiln_operand *op, struct tile *tile);
+/* The same for one that is about to be written. */
+enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,
+			       const struct kiln_operand *op, struct tile *tile);
+enum kiln_status kiln_column_range(struct kiln_core *core,
+				   const struct kiln_column *col, uint64_t reg,
+				   uint32_t *addr);
+/* A column on the partitions of data; absent: base is NULL. */
+enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
+			     const struct kiln_column *col,
+			     const struct tile *data, struct tile *tile);
+enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
+				 const struct kiln_column *col,
+				 const struct tile *data, struct tile *tile);
+/* n elements of the p-th partition from the first-th on: buf, or where they lie if they are fp32. */
+const float *kiln_tile_load(const struct kiln_core *core, const struct tile *tile,
+			    uint32_t p, uint32_t first, uint32_t n, float *buf);
+void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
+		     uint32_t p, uint32_t first, uint32_t n, const float *buf);
+/* The same without a conversion; buf holds n elements. */
+void kiln_tile_gather(const struct tile *tile, uint32_t p, uint32_t first,
+		      uint32_t n, void *buf);
+void kiln_tile_scatter(const struct tile *tile, uint32_t p, uint32_t first,
+		       uint32_t n, const void *buf);
+/* n elements of esize bytes, steps in bytes. */
+void kiln_copy_elements(uint8_t *dst, int64_t dst_step, const uint8_t *src,
+			int64_t src_step, uint32_t n, uint32_t esize);
+static inline bool tile_contiguous(const struct tile *tile)
+{
+	return tile->ndim == 1 && tile->stride[0] == 1;
+}
+void kiln_memory_scrub(struct kiln_core *core);
+
+/* One instruction each; KILN_ST_OK, or why not. */
+typedef enum kiln_status kiln_exec_fn(struct kiln_core *core, struct stream *s,
+				      const struct kiln_insn *insn);
+kiln_exec_fn kiln_exec_load_stationary, kiln_exec_matmul, kiln_exec_transpose;
+kiln_exec_fn kiln_exec_activation;
+kiln_exec_fn kiln_exec_tensor_copy, kiln_exec_tensor_tensor, kiln_exec_tensor_scalar,
+	     kiln_exec_scalar_tensor_tensor, kiln_exec_tensor_reduce, kiln_exec_select,
+	     kiln_exec_reciprocal, kiln_exec_memset;
+kiln_exec_fn kiln_exec_affine_select;
+kiln_exec_fn kiln_exec_dma_copy;
+
+/* sequencer.c: run the streams to their end; *engine is where it ended if that was no good one. */
+enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engine);
+
+#endif

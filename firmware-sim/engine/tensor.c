@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The Tensor engine: SBUF in, PSUM out.
+ */
+#include <string.h>
+
+#include "engine/state.h"
+
+/* Row p of a tile as its elements lie, contiguous: in SBUF itself or gathered in buf. */
+static const void *row_of(const struct tile *tile, uint32_t p, void *buf)
+{
+	if (tile_contiguous(tile))
+		return tile->base + p * tile->pitch;
+	kiln_tile_gather(tile, p, 0, tile->count, buf);
+	return buf;
+}
+
+static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
+		       const uint32_t *src, uint32_t n)
+{
+	for (; n >= width; n -= width, src += width, dst += pitch)
+		memcpy(dst, src, width * sizeof(*dst));
+	if (n) {
+		memcpy(dst, src, n * sizeof(*dst));
+		memset(dst + n, 0, (width - n) * sizeof(*dst));
+	}
+}
+
+/* A matrix of K partitions in panels of width columns: rows of it, see ops.h. */
+static uint32_t pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
+		     unsigned int width)
+{
+	static const uint16_t zero[KILN_MATMUL_MAX_N];
+	uint32_t k = tile->partitions;
+
+	if (tile->dtype == KILN_F32) {
+		for (uint32_t p = 0; p < k; p++)
+			pack_words(dst + p * width, (size_t)k * width, width,
+				   row_of(tile, p, core->row[0]), tile->count);
+		return k;
+	}
+	for (uint32_t p = 0; p < k; p += 2) {
+		const void *even = row_of(tile, p, core->row[0]);
+		const void *odd = p + 1 < k ? row_of(tile, p + 1, core->row[1]) : zero;
+
+		core->ops->pack_pairs(dst + p / 2 * width, (size_t)(k + 1) / 2 * width,
+				      width, even, odd, tile->count);
+	}
+	return (k + 1) / 2;
+}
+
+enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream *s,
+					   const struct kiln_insn *insn)
+{
+	struct tile src;
+	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
+
+	if (status != KILN_ST_OK)
+		return status;
+	pack(core, &src, core->stationary, core->ops->mr);
+	core->stationary_dtype = src.dtype;
+	core->stationary_k = src.partitions;
+	core->stationary_m = src.count;
+	return KILN_ST_OK;
+}
+
+/* The moving matrix, packed: the last one still, if it is the same and nothing wrote there. */
+static void pack_moving(struct kiln_core *core, const struct stream *s,
+			const struct kiln_operand *op, const struct tile *tile)
+{
+	struct packed *packed = &core->packed;
+	uint64_t reg = s->reg[op->reg];
+
+	if (packed->valid && packed->reg == reg &&
+	    !memcmp(&packed->operand, op, sizeof(*op)))
+		return;
+	pack(core, tile, core->moving, KILN_PANEL);
+	packed->operand = *op;
+	packed->reg = reg;
+	packed->lo = tile->lo;
+	packed->hi = tile->hi;
+	packed->valid = true;
+}
+
+static enum kiln_status one_bank(struct kiln_core *core, const struct tile *tile)
+{
+	core->fault_addr = tile->lo;
+	return tile->lo / KILN_PSUM_BANK_BYTES == (tile->hi - 1) / KILN_PSUM_BANK_BYTES ?
+		KILN_ST_OK : KILN_ST_OPERAND;
+}
+
+enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
+				  const struct kiln_insn *insn)
+{
+	struct tile dst, src;
+	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
+	bool bf16 = insn->src[0].dtype == KILN_BF16;
+	struct kiln_matmul mm;
+
+	if (status == KILN_ST_OK)
+		status = kiln_tile_out(core, s, &insn->dst, &dst);
+	if (status == KILN_ST_OK)
+		status = one_bank(core, &dst);
+	if (status != KILN_ST_OK)
+		return status;
+	if (core->stationary_dtype != src.dtype || core->stationary_k != src.partitions ||
+	    core->stationary_m != dst.partitions)
+		return KILN_ST_OPERAND;
+
+	pack_moving(core, s, &insn->src[0], &src);
+	mm.a = core->stationary;
+	mm.b = core->moving;
+	mm.rows = bf16 ? (src.partitions + 1) / 2 : src.partitions;
+	mm.m = dst.partitions;
+	mm.n = dst.count;
+	mm.accumulate = insn->flags & KILN_F_ACCUMULATE;
+	if (tile_contiguous(&dst)) {
+		mm.c = (float *)dst.base;
+		mm.pitch = dst.pitch / sizeof(float);
+	} else {
+		mm.c = core->out;
+		mm.pitch = KILN_MATMUL_MAX_N;
+		for (uint32_t p = 0; mm.accumulate && p < mm.m; p++)
+			kiln_tile_gather(&dst, p, 0, dst.count, mm.c + p * mm.pitch);
+	}
+	if (bf16)
+		core->ops->matmul_bf16(&mm);
+	else
+		core->ops->matmul_f32(&mm);
+	if (!tile_contiguous(&dst)) {
+		for (uint32_t p = 0; p < mm.m; p++)
+			kiln_tile_scatter(&dst, p, 0, dst.count, mm.c + p * mm.pitch);
+	}
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_exec_transpose(struct kiln_core *core, struct stream *s,
+				     const struct kiln_insn *insn)
+{
+	struct tile dst, src;
+	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
+	uint8_t *in, *out = (uint8_t *)core->out;
+	size_t in_pitch, out_pitch;
+
+	if (status == KILN_ST_OK)
+		status = kiln_tile_out(core, s, &insn->dst, &dst);
+	if (status == KILN_ST_OK)
+		status = one_bank(core, &dst);
+	if (status != KILN_ST_OK)
+		return status;
+
+	in = src.base;
+	in_pitch = src.pitch;
+	if (!tile_contiguous(&src)) {
+		in = (uint8_t *)core->out;
+		in_pitch = src.count * src.esize;
+		out += KILN_PARTITIONS * in_pitch;
+		for (uint32_t p = 0; p < src.partitions; p++)
+			kiln_tile_gather(&src, p, 0, src.count, in + p * in_pitch);
+	}
+	out_pitch = dst.count * dst.esize;
+	if (tile_contiguous(&dst)) {
+		out = dst.base;
+		out_pitch = dst.pitch;
+	}
+	if (src.esize == 4) {
+		core->ops->transpose32(out, out_pitch, in, in_pitch, src.partitions, src.count);
+	} else if (src.esize == 2) {
+		core->ops->transpose16(out, out_pitch, in, in_pitch, src.partitions, src.count);
+	} else {
+		for (uint32_t p = 0; p < src.partitions; p++) {
+			for (uint32_t f = 0; f < src.count; f++)
+				out[f * out_pitch + p] = in[p * in_pitch + f];
+		}
+	}
+	if (!tile_contiguous(&dst)) {
+		for (uint32_t p = 0; p < dst.partitions; p++)
+			kiln_tile_scatter(&dst, p, 0, dst.count, out + p * out_pitch);
+	}
+	return KILN_ST_OK;
+}

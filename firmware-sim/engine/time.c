@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What things cost. The constants are those of AWS's public architecture
+ * guides, instruction reference and DMA guide for Neuron; those that are our
+ * own assumption say so.
+ */
+#include "engine/time.h"
+
+#define TICKS_PER_1300NS	43680	/* 1300 ns: from a DMA's start to its first byte */
+#define ACCESS_CYCLES		60	/* to reach SBUF or PSUM and come back */
+#define MIN_CYCLES		64	/* an instruction costs as much as 64 elements */
+#define SEQUENCER_CYCLES	1	/* assumed: no source */
+#define GPSIMD_CYCLES		150	/* of iota, affine_select */
+#define LOAD_SPEEDUP		4	/* loading weights against streaming a moving tile */
+#define F32_PASSES		4	/* of the PE array */
+#define DMA_MIN_BYTES		256	/* a shorter piece takes as long */
+#define DMA_PARTITIONS		8	/* that each DMA engine serves */
+
+static const struct {
+	/* Ticks a cycle: 2.8 GHz is 12, 2.4 is 14, 1.4 is 24, 1.2 is 28, 1.12 is 30, 0.96 is 35.
+	 * Sync: assumed to be GpSimd's. */
+	uint8_t cycle[KILN_ENGINES];
+	/* Elements a cycle in each partition. Vector: twice or four times trn1's from trn2 on */
+	uint8_t vector, vector_16bit;
+	uint8_t scalar_16bit;
+	/* 0.1 GB/s: one DMA engine, effective; the chip's HBM */
+	uint32_t dma, hbm;
+} rates[] = {
+	[1] = { { 12, 30, 24, 24, 24 }, 1, 1, 1, 170, 8200 },
+	[2] = { { 14, 35, 28, 28, 28 }, 2, 4, 1, 230, 29000 },
+	[3] = { { 14, 28, 28, 28, 28 }, 2, 4, 2, 330, 48000 },
+};
+
+static uint64_t elements(const struct kiln_operand *op)
+{
+	uint64_t n = 1;
+
+	for (unsigned int d = 0; d < op->ndim; d++)
+		n *= op->size[d];
+	return n;
+}
+
+static uint64_t at_least(uint64_t n, uint64_t min)
+{
+	return n > min ? n : min;
+}
+
+/* In SBUF, 16 bits, one element after the other. */
+static bool fast(const struct kiln_operand *op)
+{
+	return !op->space || (op->space == KILN_SBUF && op->dtype == KILN_BF16 &&
+			      op->stride[op->ndim - 1] == 1);
+}
+
+static uint64_t tensor_cycles(const struct kiln_insn *insn)
+{
+	const struct kiln_operand *src = &insn->src[0];
+	uint64_t free = elements(src), cycles;
+
+	switch (insn->opcode) {
+	case KILN_OP_LOAD_STATIONARY:
+		cycles = (at_least(free, MIN_CYCLES) + LOAD_SPEEDUP - 1) / LOAD_SPEEDUP;
+		break;
+	case KILN_OP_MATMUL:
+		cycles = at_least(free, insn->dst.partitions < MIN_CYCLES ?
+				  insn->dst.partitions : MIN_CYCLES);
+		break;
+	default: /* TRANSPOSE */
+		cycles = at_least(src->partitions, free < MIN_CYCLES ? free : MIN_CYCLES);
+		break;
+	}
+	return src->dtype == KILN_BF16 ? cycles : cycles * F32_PASSES;
+}
+
+/* Elements that pass, as trn1's Vector engine counts them. */
+static uint64_t passes(const struct kiln_insn *insn)
+{
+	const struct kiln_operand *dst = &insn->dst, *a = &insn->src[0], *b = &insn->src[1];
+	bool psum = a->space == KILN_PSUM || b->space == KILN_PSUM;
+	uint64_t n = elements(insn->opcode == KILN_OP_MEMSET ? dst : a);
+
+	switch (insn->opcode) {
+	case KILN_OP_TENSOR_TENSOR:
+	case KILN_OP_SCALAR_TENSOR_TENSOR:
+		return psum || (fast(dst) && fast(a) && fast(b)) ? n : 2 * n;
+	case KILN_OP_SELECT:
+		return a->space != b->space ? n : 2 * n;
+	case KILN_OP_TENSOR_REDUCE:
+		return a->dtype == KILN_BF16 && insn->func != KILN_ALU_MULTIPLY ? (n + 1) / 2 : n;
+	case KILN_OP_MEMSET:
+		return !insn->imm[0] && dst->dtype == KILN_BF16 ? (n + 1) / 2 : n;
+	case KILN_OP_RECIPROCAL:
+		return n;	/* the documents say 8 n, measurements much less */
+	default:
+		return n;
+	}
+}
+
+struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine,
+				const struct kiln_insn *insn)
+{
+	unsigned int tick = rates[generation].cycle[engine];
+	struct kiln_cost cost;
+	uint64_t cycles, rate = 1;
+
+	if (insn->opcode <= KILN_OP_DMA_COPY) {
+		cost.busy = cost.latency = SEQUENCER_CYCLES * tick;
+		return cost;
+	}
+	if (engine == KILN_TENSOR) {
+		cycles = tensor_cycles(insn);
+		cost.busy = cycles * tick;
+		cost.latency = (cycles + ACCESS_CYCLES) * tick;
+		return cost;
+	}
+
+	cycles = passes(insn);
+	if (engine == KILN_VECTOR) {
+		bool simple = insn->opcode == KILN_OP_TENSOR_COPY ||
+			      insn->opcode == KILN_OP_TENSOR_SCALAR;
+
+		rate = simple && fast(&insn->dst) && fast(&insn->src[0]) ?
+			rates[generation].vector_16bit : rates[generation].vector;
+	} else if (engine == KILN_SCALAR && insn->src[0].dtype == KILN_BF16) {
+		rate = rates[generation].scalar_16bit;
+	}
+	cycles = at_least((cycles + rate - 1) / rate, MIN_CYCLES);
+	if (insn->opcode == KILN_OP_ACTIVATION && (insn->flags & KILN_F_REDUCE))
+		cycles += MIN_CYCLES;
+	if (insn->opcode == KILN_OP_AFFINE_SELECT)
+		cycles = GPSIMD_CYCLES + elements(&insn->src[0]);
+	cost.busy = cost.latency = (cycles + ACCESS_CYCLES) * tick;
+	return cost;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Ticks that bytes take at a rate in 0.1 GB/s, rounded up. */
+static uint64_t transfer(uint64_t bytes, uint32_t rate)
+{
+	return (bytes * 336 + rate - 1) / rate;
+}
+
+uint64_t kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+		       unsigned int ring, uint64_t now, unsigned int partition,
+		       unsigned int partitions, uint64_t row_bytes,
+		       uint64_t run, bool both_dram)
+{
+	/* What a row costs a DMA engine: short pieces count as longer ones. */
+	uint64_t row = row_bytes / run * at_least(run, DMA_MIN_BYTES);
+	uint64_t start = later(now + TICKS_PER_1300NS, clocks->ring_start[ring]);
+	uint64_t end = start, hbm;
+
+	clocks->ring_start[ring] = start;
+	for (unsigned int e = partition / DMA_PARTITIONS;
+	     e <= (partition + partitions - 1) / DMA_PARTITIONS; e++) {
+		unsigned int first = later(e * DMA_PARTITIONS, partition);
+		unsigned int last = (e + 1) * DMA_PARTITIONS;
+
+		if (last > partition + partitions)
+			last = partition + partitions;
+		clocks->dma[e] = later(clocks->dma[e], start) +
+				 transfer((last - first) * row, rates[generation].dma);
+		end = later(end, clocks->dma[e]);
+	}
+	/* HBM serves one transfer after the other, at its own rate. */
+	hbm = row_bytes * partitions * (both_dram ? 2 : 1);
+	clocks->hbm = later(clocks->hbm, start) + transfer(hbm, rates[generation].hbm);
+	end = later(end, clocks->hbm);
+	/* A ring completes in order. */
+	end = later(end, clocks->ring_end[ring]);
+	clocks->ring_end[ring] = end;
+	return end;
+}
+
+uint64_t kiln_time_cycles(unsigned int generation, uint64_t ticks)
+{
+	unsigned int tick = rates[generation].cycle[KILN_TENSOR];
+
+	return (ticks + tick - 1) / tick;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Device time, in ticks of 1/33.6 GHz, of which every clock of every
+ * generation has a whole number in a cycle.
+ */
+#ifndef KILN_ENGINE_TIME_H
+#define KILN_ENGINE_TIME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kiln/isa.h"
+
+#define KILN_TICKS_PER_NS	33.6	/* not for results: all of those are whole ticks */
+#define KILN_DMA_ENGINES	16
+
+struct kiln_core;
+
+struct kiln_clocks {
+	uint64_t dma[KILN_DMA_ENGINES];	/* busy until */
+	uint64_t ring_start[KILN_DMA_RINGS], ring_end[KILN_DMA_RINGS];
+	uint64_t hbm;			/* its bandwidth is spoken for until */
+	uint64_t last;			/* completion of whatever completes last */
+};
+
+/* What an instruction costs its engine, in ticks. */
+struct kiln_cost {
+	uint64_t busy;			/* until the engine takes the next one */
+	uint64_t latency;		/* until its result is there and its posts happen */
+};
+
+struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine,
+				const struct kiln_insn *insn);
+
+/*
+ * Completion of a transfer that an engine starts at now. Where in SBUF: the
+ * partitions choose the DMA engines. run: bytes of the shortest piece that is
+ * contiguous on both sides.
+ */
+uint64_t kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+		       unsigned int ring, uint64_t now, unsigned int partition,
+		       unsigned int partitions, uint64_t row_bytes,
+		       uint64_t run, bool both_dram);
+
+uint64_t kiln_time_cycles(unsigned int generation, uint64_t ticks);
+
+#endif
