@@ -45,7 +45,7 @@ quick: machine
 	@KILN_QUICK=1 tests/run $(T)
 
 bench: machine
-	@$(MACHINE)/guest -- tests/bench/bench.sh
+	@tests/bench/run
 
 guest: machine
 	@[ -n "$$KILN_CMD" ] || { echo "kiln: say what to run: make guest CMD='kiln info'" >&2; exit 2; }
