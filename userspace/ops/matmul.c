@@ -1,0 +1,820 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Matrix products.
+ *
+ * c = op(a) op(b) is cut into groups of up to GM row tiles of 128 and panels
+ * of up to NB column tiles of 512: one PSUM bank for each pair, all of k summed
+ * up in it, k ascending. Blocking therefore never changes a bit of the result.
+ *
+ *	for each block of rows (as many as SBUF can keep of a)
+ *		for each panel of columns
+ *			for each group of rows
+ *				for each chunk of k (KC tiles of 128)
+ *					for each k tile: GM x NB matmuls
+ *				drain, store
+ *
+ * "A side" is op(a) with k on the partitions, the stationary; "B side" is
+ * op(b), the moving. A side that is stored with k along its rows is transposed
+ * on the Tensor engine on its way, 128 rows at a time. A is loaded (and
+ * transposed) once for its block, during the first panel, a group ahead of its
+ * use; B once for a block and panel. Where k is too large for that, a side
+ * streams: two chunks in SBUF, loaded again for each group (B) or panel (A).
+ *
+ * Who does what: Sync loads; Tensor transposes and multiplies; Vector and
+ * Scalar, alternating by PSUM bank, copy transposed tiles to SBUF and drain
+ * results; GpSimd stores. Each semaphore belongs to one place (a slot, a bank)
+ * or to one ring, so that the order in which transfers end does not matter.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ops.h"
+
+#define PART		128
+#define BANK_COLS	512
+#define NAT_SLOTS	4
+#define CHUNK_TILES	8	/* the most k tiles of a chunk */
+#define MAX_BLOCK	240	/* row tiles; a stride has 16 bits */
+
+enum {
+	SEM_BANK_FULL	= 0,	/* + bank */
+	SEM_BANK_FREE	= 8,
+	SEM_OUT_FULL	= 16,	/* + bank / 2 or bank: the result in SBUF, to be stored */
+	SEM_OUT_FREE	= 24,	/* + bank */
+	SEM_T_FULL	= 32,	/* + transpose slot */
+	SEM_T_FREE	= 34,
+	SEM_SIDE	= 40,	/* + 32 for the B side; then: */
+	SEM_LOADED	= 0,	/* + ring of the side */
+	SEM_READY	= 8,	/* + writing engine, Vector or Scalar */
+	SEM_FREE	= 10,	/* + writer */
+	SEM_NAT_LOADED	= 12,	/* + slot */
+	SEM_NAT_FREE	= 16,	/* + slot */
+};
+
+struct side {
+	bool transposed;	/* on the way */
+	bool resident;
+	unsigned int buffers;	/* of a resident side */
+	unsigned int sem, ring;
+	int64_t step_free, step_k;	/* bytes in memory from row (column) to the next, of k */
+	int32_t row_elems;	/* leading dimension */
+	uint32_t pitch;		/* elements in SBUF from k tile to k tile */
+	uint32_t chunk_bytes;
+	uint32_t sbuf[2], nat;
+	/* registers */
+	unsigned int dram;
+	unsigned int dst[KILN_ENGINES], base[KILN_ENGINES];
+};
+
+struct gen {
+	struct kiln_asm *as;
+	const struct kiln_matmul *mm;
+	enum kiln_dtype type, out_type;
+	uint32_t es, os;
+	uint32_t kc, chunks, k_last;	/* k tiles of a chunk; chunks; rows of k in the last */
+	uint32_t gm, nb;
+	uint32_t block_rows;
+	uint32_t out;			/* SBUF, of bank 0 */
+	struct side a, b;
+	unsigned int t_banks;
+	/* registers */
+	unsigned int a_block, a_batch, b_panel, b_batch, sync_tmp;
+	unsigned int a_read, b_read;
+	unsigned int c_batch, c_block, c_panel, c_group, c_tmp;
+};
+
+/* A register plus a constant as DRAM operand: by its offset where that is wide enough. */
+static unsigned int based(struct gen *g, enum kiln_engine e, unsigned int reg,
+			  unsigned int tmp, int64_t offset, int32_t *rest)
+{
+	if (offset >= INT32_MIN && offset <= INT32_MAX) {
+		*rest = offset;
+		return reg;
+	}
+	*rest = 0;
+	kiln_asm_addi(g->as, e, tmp, reg, offset);
+	return tmp;
+}
+
+static void bump(struct gen *g, enum kiln_engine e, unsigned int reg, int64_t by)
+{
+	if (by)
+		kiln_asm_addi(g->as, e, reg, reg, by);
+}
+
+/* ------------------------------------------------------------ side: loads -- */
+
+/* The engines that write a side's SBUF: Sync by DMA, or the two that copy transposed tiles. */
+static unsigned int writers(const struct side *s, enum kiln_engine writer[2])
+{
+	writer[0] = s->transposed ? KILN_VECTOR : KILN_SYNC;
+	writer[1] = KILN_SCALAR;
+	return s->transposed ? 2 : 1;
+}
+
+static void wait_free(struct gen *g, struct side *s)
+{
+	enum kiln_engine writer[2];
+	unsigned int i, n = writers(s, writer);
+
+	for (i = 0; i < n; i++)
+		kiln_asm_wait(g->as, writer[i], s->sem + SEM_FREE + i, 1);
+}
+
+/* Tensor has read a chunk (streaming) or a whole buffer (resident) for the last time. */
+static void post_free(struct gen *g, struct side *s, unsigned int units)
+{
+	enum kiln_engine writer[2];
+	unsigned int i, n = writers(s, writer);
+
+	kiln_asm_nop(g->as, KILN_TENSOR);
+	for (i = 0; i < n; i++)
+		kiln_asm_post(g->as, KILN_TENSOR, s->sem + SEM_FREE + i, units);
+}
+
+static void advance_writers(struct gen *g, struct side *s, int64_t by)
+{
+	enum kiln_engine writer[2];
+	unsigned int i, n = writers(s, writer);
+
+	for (i = 0; i < n; i++)
+		bump(g, writer[i], s->dst[writer[i]], by);
+}
+
+static void flip_writers(struct gen *g, struct side *s, unsigned int *reg)
+{
+	enum kiln_engine writer[2];
+	unsigned int i, n = writers(s, writer);
+
+	for (i = 0; i < n; i++)
+		kiln_asm_xori(g->as, writer[i], reg[writer[i]], reg[writer[i]],
+			      s->sbuf[0] ^ s->sbuf[1]);
+}
+
+/* One tile of 128 rows as stored, [rows, k], becomes [k, rows] for the chunk. */
+static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint32_t rows,
+			    uint32_t k)
+{
+	enum kiln_engine copier = i % 2 ? KILN_SCALAR : KILN_VECTOR;
+	unsigned int slot = i % NAT_SLOTS, base;
+	uint32_t nat = s->nat + slot * g->kc * PART * g->es;
+	uint32_t psum = (KILN_PSUM_BANKS - 2 + i % 2) * KILN_PSUM_BANK_BYTES;
+	uint32_t full = k / PART, tiles = kiln_ceil_div(k, PART), j;
+	struct kiln_operand src, dst;
+	int32_t rest;
+
+	base = based(g, KILN_SYNC, s->dram, g->sync_tmp, i * PART * s->step_free, &rest);
+	kiln_asm_wait(g->as, KILN_SYNC, s->sem + SEM_NAT_FREE + slot, 1);
+	kiln_asm_dma(g->as, KILN_SYNC, s->ring + slot,
+		     kiln_tile1(KILN_SBUF, g->type, 0, rows, nat, k),
+		     kiln_dram(base, rest, s->row_elems, 1));
+	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_NAT_LOADED + slot, 1);
+
+	kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_NAT_LOADED + slot, 1);
+	kiln_asm_wait(g->as, KILN_TENSOR, SEM_T_FREE + i % 2, 1);
+	for (j = 0; j < tiles; j++) {
+		uint32_t kp = kiln_min(PART, k - j * PART);
+
+		kiln_asm_transpose(g->as,
+				   kiln_tile1(KILN_PSUM, g->type, 0, kp,
+					      psum + j * PART * g->es, rows),
+				   kiln_tile1(KILN_SBUF, g->type, 0, rows,
+					      nat + j * PART * g->es, kp));
+	}
+	kiln_asm_post(g->as, KILN_TENSOR, SEM_T_FULL + i % 2, 1);
+	kiln_asm_post(g->as, KILN_TENSOR, s->sem + SEM_NAT_FREE + slot, 1);
+
+	kiln_asm_wait(g->as, copier, SEM_T_FULL + i % 2, 1);
+	if (full) {
+		src = kiln_tile2(KILN_PSUM, g->type, 0, PART, psum, full, PART, rows, 1);
+		dst = kiln_tile2(KILN_SBUF, g->type, 0, PART, i * PART * g->es, full,
+				 s->pitch, rows, 1);
+		kiln_asm_tensor_copy(g->as, copier, kiln_at(dst, s->dst[copier]), src);
+	}
+	if (full < tiles) {
+		src = kiln_tile1(KILN_PSUM, g->type, 0, k % PART, psum + full * PART * g->es,
+				 rows);
+		dst = kiln_tile1(KILN_SBUF, g->type, 0, k % PART,
+				 (full * s->pitch + i * PART) * g->es, rows);
+		kiln_asm_tensor_copy(g->as, copier, kiln_at(dst, s->dst[copier]), src);
+	}
+	kiln_asm_post(g->as, copier, SEM_T_FREE + i % 2, 1);
+	kiln_asm_post(g->as, copier, s->sem + SEM_READY + i % 2, 1);
+}
+
+/* Have the next chunk of a side brought in: free columns by k, then move on. */
+static void load_chunk(struct gen *g, struct side *s, uint32_t free, uint32_t k)
+{
+	uint32_t i, j;
+
+	if (!s->resident)
+		wait_free(g, s);
+	if (s->transposed) {
+		for (i = 0; i * PART < free; i++)
+			load_transposed(g, s, i, kiln_min(PART, free - i * PART), k);
+	} else {
+		for (j = 0; j * PART < k; j++) {
+			int32_t rest;
+			unsigned int base = based(g, KILN_SYNC, s->dram, g->sync_tmp,
+						  j * PART * s->step_k, &rest);
+			struct kiln_operand dst =
+				kiln_tile1(KILN_SBUF, g->type, 0, kiln_min(PART, k - j * PART),
+					   j * s->pitch * g->es, free);
+
+			kiln_asm_dma(g->as, KILN_SYNC, s->ring + j,
+				     kiln_at(dst, s->dst[KILN_SYNC]),
+				     kiln_dram(base, rest, s->row_elems, 1));
+			kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
+		}
+	}
+	bump(g, KILN_SYNC, s->dram, (int64_t)g->kc * PART * s->step_k);
+	if (s->resident)
+		advance_writers(g, s, s->chunk_bytes);
+	else
+		flip_writers(g, s, s->dst);
+}
+
+/* After all chunks of some columns: on to the columns after them. */
+static void load_next(struct gen *g, struct side *s, uint32_t free)
+{
+	bump(g, KILN_SYNC, s->dram,
+	     free * s->step_free - (int64_t)g->chunks * g->kc * PART * s->step_k);
+	if (s->resident)
+		advance_writers(g, s, (int64_t)free * g->es -
+				(int64_t)g->chunks * s->chunk_bytes);
+}
+
+/* Tensor: the k tile j of a chunk just loaded is there. */
+static void wait_loaded(struct gen *g, struct side *s, uint32_t free, uint32_t j)
+{
+	uint32_t tiles = kiln_ceil_div(free, PART);
+
+	if (!s->transposed) {
+		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_LOADED + j, 1);
+	} else if (!j) {
+		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_READY, (tiles + 1) / 2);
+		if (tiles > 1)
+			kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_READY + 1, tiles / 2);
+	}
+}
+
+/* ------------------------------------------------------------------ groups -- */
+
+struct group {
+	uint32_t rows, cols;		/* of c */
+	uint32_t next_rows;		/* of the group whose A is loaded meanwhile */
+	bool fresh_a, fresh_b;		/* has just been loaded: wait for it */
+	bool load_b;			/* in here, not before */
+};
+
+static struct kiln_operand bank_tile(const struct gen *g, const struct group *group,
+				     uint32_t i, uint32_t j)
+{
+	return kiln_tile1(KILN_PSUM, KILN_F32, 0, kiln_min(PART, group->rows - i * PART),
+			  (i * g->nb + j) * KILN_PSUM_BANK_BYTES,
+			  kiln_min(BANK_COLS, group->cols - j * BANK_COLS));
+}
+
+/* Every other row tile goes backwards, so that a moving tile is used twice in a row. */
+static uint32_t zigzag(uint32_t i, uint32_t j, uint32_t nt)
+{
+	return i % 2 ? nt - 1 - j : j;
+}
+
+static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k, bool first,
+			   bool last)
+{
+	uint32_t mt = kiln_ceil_div(group->rows, PART);
+	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS);
+	uint32_t kt = kiln_ceil_div(k, PART), i, j, t;
+
+	for (t = 0; t < kt; t++) {
+		uint32_t kp = kiln_min(PART, k - t * PART);
+
+		if (group->fresh_a)
+			wait_loaded(g, &g->a, group->rows, t);
+		if (group->fresh_b)
+			wait_loaded(g, &g->b, group->cols, t);
+		for (i = 0; i < mt; i++) {
+			uint32_t rows = kiln_min(PART, group->rows - i * PART);
+
+			kiln_asm_load_stationary(g->as,
+				kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, kp,
+						   (t * g->a.pitch + i * PART) * g->es, rows),
+					g->a_read));
+			for (j = 0; j < nt; j++) {
+				uint32_t col = zigzag(i, j, nt);
+				struct kiln_operand dst = bank_tile(g, group, i, col);
+				unsigned int bank = i * g->nb + col;
+
+				if (first && !t)
+					kiln_asm_wait(g->as, KILN_TENSOR, SEM_BANK_FREE + bank, 1);
+				kiln_asm_matmul(g->as, dst,
+					kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, kp,
+							   (t * g->b.pitch + col * BANK_COLS) * g->es,
+							   dst.size[0]), g->b_read),
+					!first || t);
+				if (last && t == kt - 1)
+					kiln_asm_post(g->as, KILN_TENSOR, SEM_BANK_FULL + bank, 1);
+			}
+		}
+	}
+}
+
+static void chunk(struct gen *g, const struct group *group, uint32_t k, bool first, bool last)
+{
+	if (group->load_b)
+		load_chunk(g, &g->b, group->cols, k);
+	if (group->next_rows)
+		load_chunk(g, &g->a, group->next_rows, k);
+	else if (!g->a.resident)
+		load_chunk(g, &g->a, group->rows, k);
+	multiply_chunk(g, group, k, first, last);
+	if (g->a.resident) {
+		bump(g, KILN_TENSOR, g->a_read, g->a.chunk_bytes);
+	} else {
+		post_free(g, &g->a, 1);
+		kiln_asm_xori(g->as, KILN_TENSOR, g->a_read, g->a_read,
+			      g->a.sbuf[0] ^ g->a.sbuf[1]);
+	}
+	if (g->b.resident) {
+		bump(g, KILN_TENSOR, g->b_read, g->b.chunk_bytes);
+	} else {
+		post_free(g, &g->b, 1);
+		kiln_asm_xori(g->as, KILN_TENSOR, g->b_read, g->b_read,
+			      g->b.sbuf[0] ^ g->b.sbuf[1]);
+	}
+}
+
+static void drain(struct gen *g, const struct group *group)
+{
+	uint32_t mt = kiln_ceil_div(group->rows, PART);
+	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), i, j;
+
+	/* In the order in which Tensor is through with them. */
+	for (i = 0; i < mt; i++)
+		for (j = 0; j < nt; j++) {
+			uint32_t col = zigzag(i, j, nt);
+			unsigned int bank = i * g->nb + col;
+			enum kiln_engine e = (i + j) % 2 ? KILN_SCALAR : KILN_VECTOR;
+			struct kiln_operand src = bank_tile(g, group, i, col);
+
+			kiln_asm_wait(g->as, e, SEM_BANK_FULL + bank, 1);
+			kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
+			kiln_asm_tensor_copy(g->as, e,
+				kiln_tile1(KILN_SBUF, g->out_type, 0, src.partitions,
+					   g->out + bank * BANK_COLS * g->os, src.size[0]), src);
+			kiln_asm_post(g->as, e, SEM_BANK_FREE + bank, 1);
+			kiln_asm_post(g->as, e, SEM_OUT_FULL + bank, 1);
+		}
+
+	/* Two banks beside each other make longer rows. */
+	for (i = 0; i < mt; i++)
+		for (j = 0; j < nt; j += 2) {
+			unsigned int bank = i * g->nb + j, base;
+			uint32_t cols = kiln_min(2 * BANK_COLS, group->cols - j * BANK_COLS);
+			int32_t rest;
+
+			base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp,
+				     (int64_t)i * PART * g->mm->ldc * g->os +
+				     (int64_t)j * BANK_COLS * g->os, &rest);
+			kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank, 1);
+			if (j + 1 < nt)
+				kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank + 1, 1);
+			kiln_asm_dma(g->as, KILN_GPSIMD, bank % KILN_DMA_RINGS,
+				     kiln_dram(base, rest, g->mm->ldc, 1),
+				     kiln_tile1(KILN_SBUF, g->out_type, 0,
+						kiln_min(PART, group->rows - i * PART),
+						g->out + bank * BANK_COLS * g->os, cols));
+			kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank, 1);
+			if (j + 1 < nt)
+				kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank + 1, 1);
+		}
+}
+
+static void group(struct gen *g, const struct group *group)
+{
+	uint32_t kc = g->kc * PART;
+
+	if (group->load_b && !g->b.resident)
+		kiln_asm_addi(g->as, KILN_SYNC, g->b.dram, g->b_panel, 0);
+	if (g->chunks == 1) {
+		chunk(g, group, g->k_last, true, true);
+	} else {
+		chunk(g, group, kc, true, false);
+		if (g->chunks > 2) {
+			kiln_asm_loop(g->as, g->chunks - 2);
+			chunk(g, group, kc, false, false);
+			kiln_asm_loop_end(g->as);
+		}
+		chunk(g, group, g->k_last, false, true);
+	}
+	if (group->next_rows)
+		load_next(g, &g->a, group->next_rows);
+	else if (!g->a.resident)
+		load_next(g, &g->a, group->rows);
+	if (g->a.resident)
+		bump(g, KILN_TENSOR, g->a_read, (int64_t)group->rows * g->es -
+		     (int64_t)g->chunks * g->a.chunk_bytes);
+	if (g->b.resident)
+		bump(g, KILN_TENSOR, g->b_read, -(int64_t)g->chunks * g->b.chunk_bytes);
+	drain(g, group);
+	bump(g, KILN_GPSIMD, g->c_group, (int64_t)group->rows * g->mm->ldc * g->os);
+}
+
+/* ------------------------------------------------------- panels and blocks -- */
+
+/* All rows of the block by cols columns; load_a: bring the block's A in meanwhile. */
+static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
+{
+	uint32_t gm = g->gm * PART, full = rows / gm, rest = rows % gm, c;
+	bool ahead = load_a && g->a.resident;
+	struct group group_of = {
+		.rows = full ? gm : rest, .cols = cols, .fresh_a = load_a || !g->a.resident,
+		.fresh_b = true, .load_b = true,
+	};
+
+	kiln_asm_addi(g->as, KILN_GPSIMD, g->c_group, g->c_panel, 0);
+	if (load_a || !g->a.resident)
+		kiln_asm_addi(g->as, KILN_SYNC, g->a.dram, g->a_block, 0);
+	if (g->a.resident)
+		kiln_asm_addi(g->as, KILN_TENSOR, g->a_read, g->a.base[KILN_TENSOR], 0);
+	if (g->b.resident) {
+		enum kiln_engine writer[2];
+		unsigned int i, n = writers(&g->b, writer);
+
+		wait_free(g, &g->b);
+		kiln_asm_addi(g->as, KILN_SYNC, g->b.dram, g->b_panel, 0);
+		for (i = 0; i < n; i++)
+			kiln_asm_addi(g->as, writer[i], g->b.dst[writer[i]],
+				      g->b.base[writer[i]], 0);
+		kiln_asm_addi(g->as, KILN_TENSOR, g->b_read, g->b.base[KILN_TENSOR], 0);
+	}
+
+	if (ahead) {
+		/*
+		 * The first group's A, and in between the B that it will meet,
+		 * if that can be had without the Tensor engine.
+		 */
+		bool with_b = g->b.resident && !g->b.transposed;
+
+		if (with_b)
+			group_of.load_b = false;
+		for (c = 0; c < g->chunks; c++) {
+			uint32_t k = c == g->chunks - 1 ? g->k_last : g->kc * PART;
+
+			if (c == 1 && g->chunks > 2)
+				kiln_asm_loop(g->as, g->chunks - 2);
+			load_chunk(g, &g->a, group_of.rows, k);
+			if (with_b)
+				load_chunk(g, &g->b, cols, k);
+			if (c == 1 && g->chunks > 2) {
+				kiln_asm_loop_end(g->as);
+				c = g->chunks - 2;
+			}
+		}
+		load_next(g, &g->a, group_of.rows);
+	}
+
+	if (full) {
+		if (ahead)
+			group_of.next_rows = full > 1 ? gm : rest;
+		group(g, &group_of);
+		if (g->b.resident)
+			group_of.fresh_b = group_of.load_b = false;
+		if (ahead && full > 1) {
+			if (full > 2) {
+				kiln_asm_loop(g->as, full - 2);
+				group(g, &group_of);
+				kiln_asm_loop_end(g->as);
+			}
+			group_of.next_rows = rest;
+			group(g, &group_of);
+		} else if (full > 1) {
+			kiln_asm_loop(g->as, full - 1);
+			group(g, &group_of);
+			kiln_asm_loop_end(g->as);
+		}
+	}
+	if (rest) {
+		group_of.rows = rest;
+		group_of.next_rows = 0;
+		group(g, &group_of);
+	}
+
+	if (g->b.resident) {
+		post_free(g, &g->b, 1);
+		if (g->b.buffers > 1) {
+			flip_writers(g, &g->b, g->b.base);
+			kiln_asm_xori(g->as, KILN_TENSOR, g->b.base[KILN_TENSOR],
+				      g->b.base[KILN_TENSOR], g->b.sbuf[0] ^ g->b.sbuf[1]);
+		}
+	}
+	bump(g, KILN_SYNC, g->b_panel, cols * g->b.step_free);
+	bump(g, KILN_GPSIMD, g->c_panel, (int64_t)cols * g->os);
+}
+
+static void block(struct gen *g, uint32_t rows)
+{
+	uint32_t bn = g->nb * BANK_COLS, full = g->mm->n / bn, rest = g->mm->n % bn;
+	bool loaded = false;
+
+	kiln_asm_addi(g->as, KILN_SYNC, g->b_panel, g->b_batch, 0);
+	kiln_asm_addi(g->as, KILN_GPSIMD, g->c_panel, g->c_block, 0);
+	if (g->a.resident) {
+		enum kiln_engine writer[2];
+		unsigned int i, n = writers(&g->a, writer);
+
+		wait_free(g, &g->a);
+		for (i = 0; i < n; i++)
+			kiln_asm_addi(g->as, writer[i], g->a.dst[writer[i]],
+				      g->a.base[writer[i]], 0);
+		panel(g, rows, full ? bn : rest, true);
+		loaded = true;
+		if (full)
+			full--;
+		else
+			rest = 0;
+	}
+	if (full) {
+		kiln_asm_loop(g->as, full);
+		panel(g, rows, bn, !loaded);
+		kiln_asm_loop_end(g->as);
+	}
+	if (rest)
+		panel(g, rows, rest, !loaded);
+	if (g->a.resident) {
+		post_free(g, &g->a, 1);
+		if (g->a.buffers > 1) {
+			flip_writers(g, &g->a, g->a.base);
+			kiln_asm_xori(g->as, KILN_TENSOR, g->a.base[KILN_TENSOR],
+				      g->a.base[KILN_TENSOR], g->a.sbuf[0] ^ g->a.sbuf[1]);
+		}
+	}
+	bump(g, KILN_SYNC, g->a_block, rows * g->a.step_free);
+	bump(g, KILN_GPSIMD, g->c_block, (int64_t)rows * g->mm->ldc * g->os);
+}
+
+/* ------------------------------------------------------------------ layout -- */
+
+static uint32_t take(uint32_t *top, uint32_t bytes)
+{
+	uint32_t at = *top;
+
+	*top += KILN_ALIGN_UP(bytes, 64u);
+	return at;
+}
+
+static void place_side(struct gen *g, struct side *s, uint32_t *top, uint32_t columns)
+{
+	uint32_t bytes;
+
+	s->pitch = KILN_ALIGN_UP(columns, 32u);
+	s->chunk_bytes = g->kc * s->pitch * g->es;
+	bytes = s->resident ? kiln_ceil_div(g->mm->k, PART) * s->pitch * g->es : s->chunk_bytes;
+	s->sbuf[0] = take(top, bytes);
+	s->sbuf[1] = s->buffers > 1 || !s->resident ? take(top, bytes) : s->sbuf[0];
+}
+
+/* How large groups and panels are, what stays in SBUF, and where. */
+static void layout(struct gen *g, unsigned int generation)
+{
+	const struct kiln_matmul *mm = g->mm;
+	uint32_t sbuf = kiln_asm_sbuf_bytes(generation), top = 0, left;
+	uint32_t mt = kiln_ceil_div(mm->m, PART), nt = kiln_ceil_div(mm->n, BANK_COLS);
+	uint32_t kt = kiln_ceil_div(mm->k, PART);
+	uint64_t bytes, tile;
+	uint32_t banks, panels, columns, tiles, blocks;
+
+	g->es = kiln_dtype_bytes(g->type);
+	g->os = kiln_dtype_bytes(g->out_type);
+	g->kc = CHUNK_TILES * 2 / g->es;
+	g->chunks = kiln_ceil_div(kt, g->kc);
+	g->k_last = mm->k - (g->chunks - 1) * g->kc * PART;
+
+	banks = g->t_banks ? 6 : 8;
+	if (nt >= 2 && mt >= banks / 2)
+		g->nb = 2;
+	else
+		g->nb = kiln_min(nt, banks / kiln_min(mt, banks));
+	g->gm = kiln_min(mt, banks / g->nb);
+
+	columns = kiln_min(mm->n, g->nb * BANK_COLS);
+	panels = kiln_ceil_div(mm->n, g->nb * BANK_COLS);
+	g->out = take(&top, g->gm * g->nb * BANK_COLS * g->os);
+	if (g->a.transposed)
+		g->a.nat = take(&top, NAT_SLOTS * g->kc * PART * g->es);
+	if (g->b.transposed)
+		g->b.nat = take(&top, NAT_SLOTS * g->kc * PART * g->es);
+	left = sbuf - top;
+
+	/* B: all of k for two panels, if that leaves as much for A. */
+	bytes = (uint64_t)kt * KILN_ALIGN_UP(columns, 32u) * g->es;
+	g->b.resident = 2 * bytes <= left / 2 ||
+			2 * bytes + (uint64_t)kt * kiln_min(mm->m, g->gm * PART) * g->es + 4096 <= left;
+	g->b.buffers = panels > 1 || mm->batch > 1 || mm->m > g->gm * PART ? 2 : 1;
+	place_side(g, &g->b, &top, columns);
+	left = sbuf - top;
+
+	/* A: as many groups as fit; twice where another block will come. */
+	tile = (uint64_t)kt * PART * g->es;
+	tiles = kiln_min(left / tile, MAX_BLOCK);
+	if (tiles >= mt) {
+		g->a.resident = true;
+		g->block_rows = mm->m;
+		blocks = mm->batch;
+	} else {
+		tiles -= tiles % g->gm;
+		g->a.resident = tiles >= g->gm;
+		g->block_rows = g->a.resident ? tiles * PART : mm->m;
+		blocks = 2;
+	}
+	columns = g->a.resident ? KILN_ALIGN_UP(g->block_rows, 32u) : g->gm * PART;
+	g->a.buffers = blocks > 1 && 2ull * kt * columns * g->es <= left ? 2 : 1;
+	place_side(g, &g->a, &top, columns);
+}
+
+static void side_registers(struct gen *g, struct side *s)
+{
+	enum kiln_engine writer[2];
+	unsigned int i, n = writers(s, writer);
+
+	s->dram = kiln_asm_reg(g->as, KILN_SYNC);
+	for (i = 0; i < n; i++) {
+		s->dst[writer[i]] = kiln_asm_reg(g->as, writer[i]);
+		s->base[writer[i]] = kiln_asm_reg(g->as, writer[i]);
+		kiln_asm_movi(g->as, writer[i], s->base[writer[i]], s->sbuf[0]);
+		kiln_asm_movi(g->as, writer[i], s->dst[writer[i]], s->sbuf[0]);
+	}
+	s->base[KILN_TENSOR] = kiln_asm_reg(g->as, KILN_TENSOR);
+	kiln_asm_movi(g->as, KILN_TENSOR, s->base[KILN_TENSOR], s->sbuf[0]);
+	/* What is free at the start. */
+	post_free(g, s, s->resident ? s->buffers : 2);
+	if (s->transposed)
+		for (i = 0; i < NAT_SLOTS; i += 2) {
+			kiln_asm_nop(g->as, KILN_TENSOR);
+			kiln_asm_post(g->as, KILN_TENSOR, s->sem + SEM_NAT_FREE + i, 1);
+			kiln_asm_post(g->as, KILN_TENSOR, s->sem + SEM_NAT_FREE + i + 1, 1);
+		}
+}
+
+static void make_matmul(struct kiln_asm *as, unsigned int generation, const void *shape)
+{
+	const struct kiln_matmul *mm = shape;
+	struct gen gen = {
+		.as = as, .mm = mm,
+		.type = kiln_type_dtype(mm->type), .out_type = kiln_type_dtype(mm->out_type),
+	}, *g = &gen;
+	unsigned int i;
+
+	g->a.transposed = !mm->trans_a;
+	g->b.transposed = mm->trans_b;
+	g->t_banks = g->a.transposed || g->b.transposed ? 2 : 0;
+	layout(g, generation);
+
+	g->a.sem = SEM_SIDE;
+	g->b.sem = SEM_SIDE + 32;
+	g->a.ring = 8;
+	g->b.ring = 0;
+	g->a.row_elems = mm->lda;
+	g->b.row_elems = mm->ldb;
+	g->a.step_free = g->a.transposed ? (int64_t)mm->lda * g->es : g->es;
+	g->a.step_k = g->a.transposed ? g->es : (int64_t)mm->lda * g->es;
+	g->b.step_free = g->b.transposed ? (int64_t)mm->ldb * g->es : g->es;
+	g->b.step_k = g->b.transposed ? g->es : (int64_t)mm->ldb * g->es;
+
+	g->a_batch = kiln_asm_reg(as, KILN_SYNC);
+	g->a_block = kiln_asm_reg(as, KILN_SYNC);
+	g->b_batch = kiln_asm_reg(as, KILN_SYNC);
+	g->b_panel = kiln_asm_reg(as, KILN_SYNC);
+	g->sync_tmp = kiln_asm_reg(as, KILN_SYNC);
+	g->c_batch = kiln_asm_reg(as, KILN_GPSIMD);
+	g->c_block = kiln_asm_reg(as, KILN_GPSIMD);
+	g->c_panel = kiln_asm_reg(as, KILN_GPSIMD);
+	g->c_group = kiln_asm_reg(as, KILN_GPSIMD);
+	g->c_tmp = kiln_asm_reg(as, KILN_GPSIMD);
+	g->a_read = kiln_asm_reg(as, KILN_TENSOR);
+	g->b_read = kiln_asm_reg(as, KILN_TENSOR);
+	kiln_asm_ldarg(as, KILN_SYNC, g->a_batch, 0);
+	kiln_asm_ldarg(as, KILN_SYNC, g->b_batch, 1);
+	kiln_asm_ldarg(as, KILN_GPSIMD, g->c_batch, 2);
+	side_registers(g, &g->a);
+	side_registers(g, &g->b);
+	kiln_asm_movi(as, KILN_TENSOR, g->a_read, g->a.sbuf[0]);
+	kiln_asm_movi(as, KILN_TENSOR, g->b_read, g->b.sbuf[0]);
+	for (i = 0; i < g->gm * g->nb; i++) {
+		kiln_asm_nop(as, KILN_VECTOR);
+		kiln_asm_post(as, KILN_VECTOR, SEM_BANK_FREE + i, 1);
+		kiln_asm_post(as, KILN_VECTOR, SEM_OUT_FREE + i, 1);
+	}
+	kiln_asm_nop(as, KILN_VECTOR);
+	kiln_asm_post(as, KILN_VECTOR, SEM_T_FREE, 1);
+	kiln_asm_post(as, KILN_VECTOR, SEM_T_FREE + 1, 1);
+
+	kiln_asm_loop(as, mm->batch);
+	kiln_asm_addi(as, KILN_SYNC, g->a_block, g->a_batch, 0);
+	kiln_asm_addi(as, KILN_GPSIMD, g->c_block, g->c_batch, 0);
+	if (mm->m / g->block_rows) {
+		kiln_asm_loop(as, mm->m / g->block_rows);
+		block(g, g->block_rows);
+		kiln_asm_loop_end(as);
+	}
+	if (mm->m % g->block_rows)
+		block(g, mm->m % g->block_rows);
+	bump(g, KILN_SYNC, g->a_batch, (int64_t)mm->stride_a * g->es);
+	bump(g, KILN_SYNC, g->b_batch, (int64_t)mm->stride_b * g->es);
+	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)mm->stride_c * g->os);
+	kiln_asm_loop_end(as);
+}
+
+/* ------------------------------------------------------------------- entry -- */
+
+static uint32_t type_bytes(enum kiln_type type)
+{
+	return type == KILN_TYPE_BF16 ? 2 : 4;
+}
+
+/* Leading dimension, batch stride and address of one matrix: fill in and check. */
+static int check_matrix(const char *name, uint32_t rows, uint32_t cols, uint32_t bytes,
+			uint32_t batch, uint32_t *ld, uint64_t *stride, uint64_t addr,
+			bool output)
+{
+	uint64_t extent;
+
+	if (!*ld)
+		*ld = cols;
+	if (*ld < cols)
+		return kiln_error(-EINVAL, "matmul: ld%s is %u, less than a row of %u elements",
+				  name, *ld, cols);
+	if (*ld > INT32_MAX)
+		return kiln_error(-EINVAL, "matmul: ld%s is %u, at most 2147483647", name, *ld);
+	extent = (uint64_t)(rows - 1) * *ld + cols;
+	if (batch == 1) {
+		*stride = 0;
+	} else if (!*stride) {
+		*stride = (uint64_t)rows * *ld;
+	} else if (output && *stride < extent) {
+		return kiln_error(-EINVAL, "matmul: stride_%s is %llu, but a matrix takes %llu elements",
+				  name, (unsigned long long)*stride, (unsigned long long)extent);
+	} else if (*stride > UINT64_MAX >> 24) {
+		return kiln_error(-EINVAL, "matmul: stride_%s is too large", name);
+	}
+	if (!addr || addr % bytes)
+		return kiln_error(-EINVAL, "matmul: %s is at 0x%llx: a device address, aligned to %u bytes",
+				  name, (unsigned long long)addr, bytes);
+	return 0;
+}
+
+int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
+		kiln_done_fn done, void *user)
+{
+	struct kiln_matmul mm;
+	struct kiln_ops_key key;
+	uint64_t args[3];
+	uint32_t in, out;
+	int err;
+
+	if (!ops || !matmul)
+		return kiln_error(-EINVAL, "matmul: no ops or no description");
+	mm = *matmul;
+	if (!mm.out_type)
+		mm.out_type = mm.type;
+	if (mm.type != KILN_TYPE_F32 && mm.type != KILN_TYPE_BF16)
+		return kiln_error(-ENOTSUP, "matmul: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+				  (int)mm.type);
+	if (mm.out_type != KILN_TYPE_F32 && mm.out_type != KILN_TYPE_BF16)
+		return kiln_error(-ENOTSUP, "matmul: out_type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+				  (int)mm.out_type);
+	if (!mm.m || !mm.n || !mm.k)
+		return kiln_error(-EINVAL, "matmul: m %u, n %u, k %u: each at least 1", mm.m, mm.n,
+				  mm.k);
+	if (mm.m > INT32_MAX || mm.n > INT32_MAX || mm.k > INT32_MAX)
+		return kiln_error(-EINVAL, "matmul: m %u, n %u, k %u: each at most 2147483647",
+				  mm.m, mm.n, mm.k);
+	if (!mm.batch)
+		mm.batch = 1;
+
+	in = type_bytes(mm.type);
+	out = type_bytes(mm.out_type);
+	err = check_matrix("a", mm.trans_a ? mm.k : mm.m, mm.trans_a ? mm.m : mm.k, in, mm.batch,
+			   &mm.lda, &mm.stride_a, mm.a, false);
+	if (!err)
+		err = check_matrix("b", mm.trans_b ? mm.n : mm.k, mm.trans_b ? mm.k : mm.n, in,
+				   mm.batch, &mm.ldb, &mm.stride_b, mm.b, false);
+	if (!err)
+		err = check_matrix("c", mm.m, mm.n, out, mm.batch, &mm.ldc, &mm.stride_c, mm.c,
+				   true);
+	if (err)
+		return err;
+
+	args[0] = mm.a;
+	args[1] = mm.b;
+	args[2] = mm.c;
+	key = (struct kiln_ops_key) { .word = {
+		KILN_OPS_MATMUL | (uint64_t)mm.type << 8 | (uint64_t)mm.out_type << 16 |
+			(uint64_t)mm.trans_a << 24 | (uint64_t)mm.trans_b << 25,
+		mm.m, mm.n, mm.k, mm.batch, mm.lda, mm.ldb, mm.ldc,
+		mm.stride_a, mm.stride_b, mm.stride_c,
+	} };
+	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, 3, done, user);
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Programs kept by what they compute, argument blocks, submission.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops.h"
+
+#define ARGS_BYTES	(KILN_OPS_ARGS * sizeof(uint64_t))
+#define ARENA_BYTES	4096
+#define ARENA_SLOTS	(ARENA_BYTES / ARGS_BYTES)
+
+struct entry {
+	struct entry *next;
+	struct kiln_ops_key key;
+	struct kiln_program *program;
+};
+
+struct arena;
+
+/* A command under way, and its argument block. */
+struct call {
+	struct call *next_free;
+	struct kiln_ops *ops;
+	uint64_t args;			/* device address */
+	uint64_t *words;
+	kiln_done_fn done;
+	void *user;
+};
+
+struct arena {
+	struct arena *next;
+	struct kiln_buffer *buffer;
+	struct call call[ARENA_SLOTS];
+};
+
+struct kiln_ops {
+	struct kiln_queue *queue;
+	struct kiln_device *device;
+	unsigned int generation;
+	struct entry **bucket;
+	uint32_t buckets, entries;
+	struct arena *arenas;
+	struct call *free_calls;
+	struct kiln_ops_stats stats;
+};
+
+int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **out)
+{
+	struct kiln_ops *ops;
+	struct kiln_info info;
+	int err;
+
+	if (!queue || !out)
+		return kiln_error(-EINVAL, "kiln_ops_create() needs a queue and a place for the result");
+	err = kiln_get_info(kiln_queue_device(queue), &info);
+	if (err)
+		return err;
+	ops = calloc(1, sizeof(*ops));
+	if (!ops)
+		return kiln_error(-ENOMEM, "no memory");
+	ops->queue = queue;
+	ops->device = kiln_queue_device(queue);
+	ops->generation = info.generation;
+	ops->buckets = 64;
+	ops->bucket = calloc(ops->buckets, sizeof(*ops->bucket));
+	if (!ops->bucket) {
+		free(ops);
+		return kiln_error(-ENOMEM, "no memory");
+	}
+	*out = ops;
+	return 0;
+}
+
+void kiln_ops_destroy(struct kiln_ops *ops)
+{
+	struct arena *arena;
+	uint32_t i;
+
+	if (!ops)
+		return;
+	for (i = 0; i < ops->buckets; i++)
+		while (ops->bucket[i]) {
+			struct entry *entry = ops->bucket[i];
+
+			ops->bucket[i] = entry->next;
+			kiln_program_free(entry->program);
+			free(entry);
+		}
+	while ((arena = ops->arenas)) {
+		ops->arenas = arena->next;
+		kiln_free(arena->buffer);
+		free(arena);
+	}
+	free(ops->bucket);
+	free(ops);
+}
+
+void kiln_ops_get_stats(const struct kiln_ops *ops, struct kiln_ops_stats *stats)
+{
+	*stats = ops->stats;
+}
+
+/* --------------------------------------------------------------- programs -- */
+
+static uint64_t key_hash(const struct kiln_ops_key *key)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+	int i;
+
+	for (i = 0; i < KILN_OPS_KEY_WORDS; i++) {
+		hash = (hash ^ key->word[i]) * 0x9e3779b97f4a7c15;
+		hash ^= hash >> 29;
+	}
+	return hash;
+}
+
+static void grow(struct kiln_ops *ops)
+{
+	uint32_t buckets = ops->buckets * 2, i;
+	struct entry **bucket = calloc(buckets, sizeof(*bucket));
+
+	if (!bucket)
+		return;		/* slower, not wrong */
+	for (i = 0; i < ops->buckets; i++)
+		while (ops->bucket[i]) {
+			struct entry *entry = ops->bucket[i];
+			struct entry **head = &bucket[key_hash(&entry->key) & (buckets - 1)];
+
+			ops->bucket[i] = entry->next;
+			entry->next = *head;
+			*head = entry;
+		}
+	free(ops->bucket);
+	ops->bucket = bucket;
+	ops->buckets = buckets;
+}
+
+static int find_program(struct kiln_ops *ops, const struct kiln_ops_key *key, const char *name,
+			kiln_ops_make_fn make, const void *shape, struct kiln_program **out)
+{
+	struct entry **head = &ops->bucket[key_hash(key) & (ops->buckets - 1)];
+	struct kiln_asm *as;
+	struct entry *entry;
+	void *program;
+	size_t bytes;
+	int err;
+
+	for (entry = *head; entry; entry = entry->next)
+		if (!memcmp(&entry->key, key, sizeof(*key))) {
+			*out = entry->program;
+			return 0;
+		}
+
+	entry = malloc(sizeof(*entry));
+	as = kiln_asm_create(ops->generation);
+	if (!entry || !as) {
+		err = kiln_error(-ENOMEM, "no memory for the program of %s", name);
+		goto err_free;
+	}
+	make(as, ops->generation, shape);
+	err = kiln_asm_finish(as, &program, &bytes);
+	if (err) {
+		/* The arguments were checked: a program that breaks a rule is our mistake. */
+		kiln_error(err, "%s: the program could not be made: %s", name,
+			   kiln_asm_error(as) ? kiln_asm_error(as) : "no memory");
+		if (err == -EINVAL)
+			err = -ENOTSUP;
+		goto err_free;
+	}
+	err = kiln_program_load(ops->device, program, bytes, &entry->program);
+	free(program);
+	if (err)
+		goto err_free;
+	kiln_asm_destroy(as);
+	entry->key = *key;
+	entry->next = *head;
+	*head = entry;
+	ops->stats.programs_made++;
+	ops->stats.program_bytes += bytes;
+	*out = entry->program;
+	if (++ops->entries > 2 * ops->buckets)
+		grow(ops);
+	return 0;
+
+err_free:
+	kiln_asm_destroy(as);
+	free(entry);
+	return err;
+}
+
+/* ------------------------------------------------------------------ calls -- */
+
+static struct call *take_call(struct kiln_ops *ops)
+{
+	struct arena *arena;
+	struct call *call;
+	uint64_t *words;
+	unsigned int i;
+
+	if (!ops->free_calls) {
+		arena = calloc(1, sizeof(*arena));
+		if (!arena)
+			return NULL;
+		/* Written by the CPU and read once by the card: host memory is nearest to both. */
+		if (kiln_alloc(ops->device, ARENA_BYTES, KILN_HOST, 0, &arena->buffer)) {
+			free(arena);
+			return NULL;
+		}
+		words = kiln_map(arena->buffer);
+		if (!words) {
+			kiln_free(arena->buffer);
+			free(arena);
+			return NULL;
+		}
+		for (i = 0; i < ARENA_SLOTS; i++) {
+			call = &arena->call[i];
+			call->ops = ops;
+			call->args = kiln_addr(arena->buffer) + i * ARGS_BYTES;
+			call->words = words + i * KILN_OPS_ARGS;
+			call->next_free = ops->free_calls;
+			ops->free_calls = call;
+		}
+		arena->next = ops->arenas;
+		ops->arenas = arena;
+	}
+	call = ops->free_calls;
+	ops->free_calls = call->next_free;
+	return call;
+}
+
+static void call_done(void *user, const struct kiln_result *result)
+{
+	struct call *call = user;
+	kiln_done_fn done = call->done;
+	void *done_user = call->user;
+
+	call->next_free = call->ops->free_calls;
+	call->ops->free_calls = call;
+	if (done)
+		done(done_user, result);
+}
+
+int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const char *name,
+		 kiln_ops_make_fn make, const void *shape, const uint64_t *args,
+		 unsigned int count, kiln_done_fn done, void *user)
+{
+	struct kiln_command command = { .args_bytes = count * sizeof(*args) };
+	struct call *call;
+	int err;
+
+	err = find_program(ops, key, name, make, shape, &command.program);
+	if (err)
+		return err;
+	call = take_call(ops);
+	if (!call)
+		return kiln_error(-ENOMEM, "no memory for the arguments of %s", name);
+	memcpy(call->words, args, count * sizeof(*args));
+	call->done = done;
+	call->user = user;
+	command.args = call->args;
+	command.done = call_done;
+	command.user = call;
+	err = kiln_submit(ops->queue, &command, 1, NULL);
+	if (err < 0) {
+		call->next_free = ops->free_calls;
+		ops->free_calls = call;
+		return err;
+	}
+	ops->stats.commands++;
+	return 0;
+}

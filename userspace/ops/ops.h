@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the ops share: programs by key, argument blocks, submission.
+ */
+#ifndef KILN_OPS_INTERNAL_H
+#define KILN_OPS_INTERNAL_H
+
+#include "internal.h"
+#include "kiln_asm.h"
+#include "kiln_ops.h"
+
+#define KILN_OPS_KEY_WORDS	12
+#define KILN_OPS_ARGS		8	/* u64s of an argument block */
+
+enum kiln_ops_kind {
+	KILN_OPS_MATMUL		= 1,
+	KILN_OPS_ATTENTION	= 2,
+};
+
+/* Everything that a program depends on; what is not used is zero. */
+struct kiln_ops_key {
+	uint64_t word[KILN_OPS_KEY_WORDS];
+};
+
+/* Writes the program; the generation is as's. */
+typedef void (*kiln_ops_make_fn)(struct kiln_asm *as, unsigned int generation,
+				 const void *shape);
+
+/*
+ * Run the program of key, made by make(shape) if it is not there yet, on an
+ * argument block that holds args.
+ */
+int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const char *name,
+		 kiln_ops_make_fn make, const void *shape, const uint64_t *args,
+		 unsigned int count, kiln_done_fn done, void *user);
+
+static inline uint32_t kiln_ceil_div(uint64_t a, uint32_t b)
+{
+	return (a + b - 1) / b;
+}
+
+static inline uint32_t kiln_min(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline enum kiln_dtype kiln_type_dtype(enum kiln_type type)
+{
+	return type == KILN_TYPE_BF16 ? KILN_BF16 : KILN_F32;
+}
+
+#endif
