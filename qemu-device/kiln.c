@@ -310,6 +310,9 @@ static void kiln_exit(PCIDevice *pdev)
     qemu_mutex_destroy(&s->lock);
     qemu_mutex_destroy(&s->turn);
     munmap(s->sim, s->sim_size);
+    /* A subregion holds a reference to its owner, which is this device. */
+    memory_region_del_subregion(&s->bar0, &s->doorbells);
+    memory_region_del_subregion(&s->bar0, &s->regs);
     vmstate_unregister_ram(&s->hbm, DEVICE(s));
     pcie_cap_exit(pdev);
     msix_uninit_exclusive_bar(pdev);
