@@ -303,8 +303,8 @@ def tenant(q, context=1, queue=1, base=ADMIN + 0x10000, limit=10000):
 
 def spin():
     """A program that never ends: Sync sets r1 = 1, then branches to where it is as long as r1 != r0."""
-    code = struct.pack("<BBBB4xIBBBBIII", 3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0).ljust(128, b"\0")
-    code += struct.pack("<BBBB4xIBBBBIII", 8, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0).ljust(128, b"\0")
+    code = struct.pack("<BBBB8xIBBBBIII", 3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0).ljust(128, b"\0")
+    code += struct.pack("<BBBB8xIBBBBIII", 8, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0).ljust(128, b"\0")
     head = struct.pack("<IHHB3xIII", 0x4752504B, 1, 0, 0, 64 + len(code), 0, 0) + struct.pack("<II", 0, 0) * 4
     return (head + struct.pack("<II", 64, 2)).ljust(64, b"\0") + code
 
