@@ -82,7 +82,9 @@ uint32_t kiln_sim_reg_read(struct kiln_sim *sim, uint64_t offset)
 	case KILN_REG_STATUS:		return sim->state;
 	case KILN_REG_ERROR:		return sim->error;
 	case KILN_REG_FW_VERSION:
-		return sim->state == KILN_STATE_READY ? KILN_FW_VERSION : 0;
+		/* a driver that is too new for it wants to tell its user */
+		return sim->state == KILN_STATE_READY || sim->state == KILN_STATE_FAILED ?
+			       KILN_FW_VERSION : 0;
 	case KILN_REG_DRV_VERSION:	return sim->drv_version;
 	case KILN_REG_ADMIN_SQ_LO:	return sim->admin_sq;
 	case KILN_REG_ADMIN_SQ_HI:	return sim->admin_sq >> 32;
@@ -231,7 +233,7 @@ int kiln_sim_take(struct kiln_sim *sim)
 	struct fw_queue *q;
 	int core;
 
-	if (sim->halted || sim->state != KILN_STATE_READY || free_core(sim, 0) < 0)
+	if (sim->state != KILN_STATE_READY || free_core(sim, 0) < 0)
 		return -1;
 	q = fw_sched_pick(sim);
 	if (!q)
@@ -271,7 +273,7 @@ void kiln_sim_run(struct kiln_sim *sim, int core)
 void kiln_sim_retire(struct kiln_sim *sim, int core)
 {
 	sim->core[core].state = FW_CORE_FREE;
-	if (!sim->halted && sim->state == KILN_STATE_READY)
+	if (sim->state == KILN_STATE_READY)
 		fw_queue_retire(sim, core);
 	else
 		fw_kick(sim);	/* a reset may be waiting for this core */
@@ -279,13 +281,13 @@ void kiln_sim_retire(struct kiln_sim *sim, int core)
 
 void kiln_sim_tick(struct kiln_sim *sim)
 {
-	if (!sim->halted && sim->state == KILN_STATE_READY)
+	if (sim->state == KILN_STATE_READY)
 		fw_watchdog_tick(sim);
 }
 
 uint64_t kiln_sim_deadline(struct kiln_sim *sim)
 {
-	if (sim->halted || sim->state != KILN_STATE_READY)
+	if (sim->state != KILN_STATE_READY)
 		return UINT64_MAX;
 	return fw_watchdog_deadline(sim);
 }

@@ -17,8 +17,8 @@ static bool leaf_ok(const struct kiln_memory *memory, uint64_t pte, uint64_t siz
 		return false;
 	if (!(pte & KILN_PTE_LARGE) != (size == SMALL) || (addr & (size - 1)))
 		return false;
-	return (pte & KILN_PTE_HOST) || (addr < memory->hbm_bytes &&
-					 size <= memory->hbm_bytes - addr);
+	/* HBM is a multiple of the largest page: what starts in it, ends in it */
+	return (pte & KILN_PTE_HOST) || addr < memory->hbm_bytes;
 }
 
 /* The leaf for va, 0 if there is none. Each entry is loaded once: the guest writes them. */
@@ -33,8 +33,7 @@ static uint64_t walk(const struct kiln_memory *memory, uint64_t root, uint64_t v
 		unsigned int index = va >> shift & (KILN_PT_ENTRIES - 1);
 		uint64_t pte;
 
-		if ((table & (SMALL - 1)) || table >= memory->hbm_bytes ||
-		    memory->hbm_bytes - table < SMALL)
+		if ((table & (SMALL - 1)) || table >= memory->hbm_bytes)
 			return 0;
 		pte = __atomic_load_n((uint64_t *)(memory->hbm + table) + index,
 				      __ATOMIC_ACQUIRE);

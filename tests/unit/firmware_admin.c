@@ -237,6 +237,9 @@ static void copies(void)
 	cmd = clear;
 	cmd.copy.dst = HBM_BYTES;
 	REFUSED(cmd, KILN_ST_BAD_COMMAND, "CLEAR: beyond HBM");
+	cmd.copy.dst = 8192;
+	cmd.copy.bytes = -4096ull;
+	REFUSED(cmd, KILN_ST_BAD_COMMAND, "CLEAR: so long that it wraps");
 
 	/* a long copy does not hold up what comes after it */
 	cookies[0] = fw_admin_send(&f, in);

@@ -124,6 +124,41 @@ static void weights(unsigned int cores)
 	share(&f, r, 4, got);
 	OK(about(got[0], 200) && about(got[3], 1200),
 	   "%u core(s): the same after one has been alone", cores);
+	share(&f, r + 1, 1, got);
+	share(&f, r + 1, 2, got);
+	OK(about(got[0], 500) && about(got[1], 1500),
+	   "%u core(s): nor does a queue of the same context: %u : %u", cores,
+	   got[0], got[1]);
+	fw_free(&f);
+}
+
+/* Time is what is shared, not commands. */
+static void durations(void)
+{
+	unsigned int got[2] = { 0 };
+	struct fw_tenant t[2];
+	struct fw_ring *r[2];
+	struct fw f;
+
+	fw_boot_card(&f, 1);
+	for (unsigned int i = 0; i < 2; i++) {
+		fw_tenant_new(&f, &t[i], i + 1, 64);
+		r[i] = fw_queue(&f, i + 1, i + 1, 3, 64);
+	}
+	while (got[0] + got[1] < 1000) {
+		int core;
+
+		for (unsigned int i = 0; i < 2; i++) {
+			while (fw_result(r[i], i) >= 0)
+				got[i]++;
+			while (r[i]->tail - r[i]->head < 8)
+				fw_push1(r[i], fw_exec(i, FW_GOOD));
+		}
+		core = start(&f);
+		f.run_cost = f.sim->core[core].context == 1 ? 3 * MS : MS;
+		finish(&f, core);
+	}
+	OK(got[0] > 230 && got[0] < 270, "3 ms against 1 ms: %u to %u commands", got[0], got[1]);
 	fw_free(&f);
 }
 
@@ -164,6 +199,15 @@ static void suspend(void)
 	fw_pump(&f);
 	IS(fw_result(r, 2), KILN_ST_OK, "it goes on");
 	IS(fw_result(r, 3), KILN_ST_OK, "to the end");
+
+	/* one that wants a core and has none yet */
+	fw_push1(r, fw_exec(10, FW_GOOD));
+	fw_serve(&f);
+	IS(fw_ctx(&f, KILN_ADM_CTX_SUSPEND, 1), KILN_ST_OK, "suspended before it has a core");
+	IS(kiln_sim_take(f.sim), -1, "it gets none");
+	IS(fw_ctx(&f, KILN_ADM_CTX_RESUME, 1), KILN_ST_OK, "resumed");
+	fw_pump(&f);
+	IS(fw_result(r, 10), KILN_ST_OK, "now it does");
 
 	/* resumed before it was done */
 	fw_push1(r, fw_exec(4, FW_GOOD));
@@ -225,6 +269,23 @@ static void destroy(void)
 	fw_pump(&f);
 	IS(fw_result(other, 1), KILN_ST_OK, "the context's other queue goes on");
 	IS(f.sim->context[1].fault.count, 0, "it is no fault");
+
+	/* one command, on a core; meanwhile another queue's fault, which is not its business */
+	r = fw_queue(&f, 3, 1, 4, 64);
+	fw_push1(r, fw_exec(1, FW_SPIN));
+	runner_start(&run, &f, start(&f));
+	fw_admin_send(&f, (struct kiln_cmd){
+		.opcode = KILN_ADM_QUEUE_DESTROY, .queue.queue = 3 });
+	fw_serve(&f);
+	OK(!fw_pop(f.admin, &record), "nothing but the running command: still not done");
+	fw_push1(other, fw_exec(5, FW_BAD));
+	fw_push1(r, fw_nop(2));
+	finish(&f, start(&f));
+	IS(fw_result(other, 5), KILN_ST_BAD_PROGRAM, "a fault next to it");
+	runner_join(&run);
+	OK(fw_pop(f.admin, &record) && !record.status, "done when the core is out");
+	IS(fw_result(r, 1), KILN_ST_ABORTED, "ABORTED, as it was destroyed first");
+	IS(fw_result(r, 2), -1, "and nothing after it");
 
 	/* suspended, waiting, ready: destroyed all the same */
 	fw_push1(other, wait_for(fw_nop(2), FW_LINE(0), 1));
@@ -292,8 +353,12 @@ static void cancels(void)
 	IS(cancel(&f, 1, 0), KILN_ST_OK, "the one that runs");
 	runner_join(&run);
 	IS(fw_result(r, 0), KILN_ST_ABORTED, "ends too");
-	IS(cancel(&f, 1, 1), KILN_ST_OK, "the one that wants a core");
-	IS(fw_result(r, 1), KILN_ST_ABORTED, "ends");
+	fw_admin_send(&f, (struct kiln_cmd){
+		.opcode = KILN_ADM_QUEUE_CANCEL, .cancel = { .queue = 1, .target = 1 } });
+	kiln_sim_service(f.sim);
+	IS(kiln_sim_take(f.sim), -1, "the one that wants a core gets none");
+	IS(fw_result(r, 1), KILN_ST_ABORTED, "and ends");
+	fw_pop(f.admin, &(struct kiln_completion){ 0 });
 	fw_pump(&f);
 	for (unsigned int i = 2; i < 39; i++)
 		good &= i == 5 || fw_result(r, i) == KILN_ST_OK;
@@ -539,13 +604,36 @@ static void faults(void)
 	OK(good, "and all of the other context's commands are right");
 	IS(f.sim->context[2].fault.count, 0, "it was never stopped");
 
+	/* what has come to its end but was not retired when the context stopped */
+	fw_push1(b, then_signal(fw_exec(300, FW_GOOD), FW_LINE(6), 1));
+	core = start(&f);
+	fw_run(&f, core);
+	fw_push1(a, fw_exec(51, FW_BAD));
+	finish(&f, start(&f));
+	kiln_sim_retire(f.sim, core);
+	IS(fw_result(a, 51), KILN_ST_BAD_PROGRAM, "a fault");
+	IS(fw_result(b, 300), KILN_ST_CONTEXT, "stops what is not retired yet");
+	IS(t.line[6], 0, "and it does not signal");
+
+	/* what wants a core when the context stops */
+	fw_push1(a, fw_exec(52, FW_BAD));
+	core = start(&f);
+	fw_push1(b, fw_exec(301, FW_GOOD));
+	fw_serve(&f);
+	fw_run(&f, core);
+	kiln_sim_retire(f.sim, core);
+	IS(kiln_sim_take(f.sim), -1, "a command of a stopped context gets no core");
+	fw_pump(&f);
+	IS(fw_result(a, 52), KILN_ST_BAD_PROGRAM, "the fault");
+	IS(fw_result(b, 301), KILN_ST_CONTEXT, "its victim");
+
 	/* a program where there is none */
 	fw_push1(a, fw_exec(1, FW_NOWHERE));
 	fw_pump(&f);
 	OK(fw_pop(a, &record), "a page fault");
 	IS(record.status, KILN_ST_PAGE_FAULT, "is one");
 	IS(record.fault_addr, FW_NOWHERE, "at its address");
-	IS(f.sim->context[1].fault.count, 2, "two stops");
+	IS(f.sim->context[1].fault.count, 4, "the fourth stop");
 	fw_free(&f);
 }
 
@@ -577,6 +665,44 @@ static void flushes(void)
 	OK(fw_pop(f.admin, &record) && record.cookie == cookie && !record.status,
 	   "when it is over");
 	IS(fw_result(a, 1), KILN_ST_OK, "the command is fine");
+
+	/* a later command of the same context is not waited for */
+	fw_push1(a, fw_exec(5, FW_GOOD));
+	fw_push1(a, fw_exec(6, FW_GOOD));
+	core = start(&f);
+	fw_run(&f, core);
+	fw_admin_send(&f, (struct kiln_cmd){
+		.opcode = KILN_ADM_TLB_FLUSH, .ctx.context = 1 });
+	fw_serve(&f);
+	OK(!fw_pop(f.admin, &record), "a command that is not retired counts as running");
+	kiln_sim_retire(f.sim, core);
+	IS(kiln_sim_take(f.sim), core, "the next command has the core");
+	fw_serve(&f);
+	OK(fw_pop(f.admin, &record) && !record.status, "the flush is done nevertheless");
+	finish(&f, core);
+	IS(fw_result(a, 5) | fw_result(a, 6), KILN_ST_OK, "as are both commands");
+
+	/* a core is cleaned between contexts, and only then */
+	fw_push1(a, fw_exec(7, FW_GOOD));
+	core = start(&f);
+	OK(!f.sim->core[core].scrub, "its own leavings may stay");
+	fw_push1(b, fw_exec(8, FW_GOOD));
+	OK(start(&f) != core && !f.sim->core[!core].scrub, "an unused core is clean");
+	finish(&f, 0);
+	finish(&f, 1);
+	fw_push1(b, fw_exec(9, FW_GOOD));
+	fw_push1(b, fw_exec(10, FW_GOOD));
+	IS(start(&f), !core, "a context gets the core that it had");
+	b = fw_queue(&f, 3, 2, 4, 64);
+	fw_push1(b, fw_exec(11, FW_GOOD));
+	IS(start(&f), core, "and one of another context");
+	OK(f.sim->core[core].scrub, "which is cleaned first");
+	finish(&f, 0);
+	finish(&f, 1);
+	fw_pump(&f);
+	b = &f.rings[2];
+	while (fw_pop(a, &record) || fw_pop(b, &record))
+		;
 
 	/* a program that goes on takes part by itself */
 	fw_push1(a, fw_exec(2, FW_SPIN));
@@ -655,6 +781,7 @@ int main(void)
 {
 	weights(1);
 	weights(2);
+	durations();
 	suspend();
 	destroy();
 	cancels();

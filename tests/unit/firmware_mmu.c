@@ -49,6 +49,14 @@ static void pages(void)
 	IS(at(0x3800, 8192, true), KILN_ST_OK, "a run that would go into it");
 	IS(extent.bytes, 0x800, "ends before it");
 
+	fw_map(&f, root, 0x5000, page | FW_RW, K4);
+	fw_map(&f, root, 0x6000, (page + 8192) | FW_RW, K4);
+	fw_map(&f, root, 0x7000, (page + 12288) | FW_RW | KILN_PTE_HOST, K4);
+	IS(at(0x5000, 8192, true), KILN_ST_OK, "neighbours that lie apart");
+	IS(extent.bytes, 4096, "are two runs");
+	IS(at(0x6000, 8192, true), KILN_ST_OK, "the same number in HBM and in host memory");
+	IS(extent.bytes, 4096, "is not the same place");
+
 	fw_map(&f, root, 1ull << 30, 4 * BIG | FW_RW | KILN_PTE_LARGE, M2);
 	fw_map(&f, root, (1ull << 30) + BIG, 5 * BIG | FW_RW | KILN_PTE_LARGE, M2);
 	fw_map(&f, root, (1ull << 30) + 2 * BIG, 6 * BIG | FW_RW, K4);

@@ -89,6 +89,7 @@ struct fw {
 	unsigned int kicks;		/* atomic */
 	unsigned int guest_errors;	/* atomic */
 	bool gone;			/* host memory does not answer */
+	void (*stored)(struct fw *f, uint64_t addr);	/* after each store32 */
 	struct fw_ring *admin;
 	struct fw_ring rings[64];
 	unsigned int ring_count;
@@ -136,6 +137,8 @@ static bool fw_store32(void *opaque, uint64_t addr, uint32_t value)
 
 	if (p)
 		__atomic_store_n((uint32_t *)p, value, __ATOMIC_RELEASE);
+	if (p && ((struct fw *)opaque)->stored)
+		((struct fw *)opaque)->stored(opaque, addr);
 	return p;
 }
 
