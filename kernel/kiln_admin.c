@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/pci.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_print.h>
+
+#include "kiln_drv.h"
+#include "kiln_fault.h"
+#include "kiln_hw.h"
+
+/*
+ * How long the firmware may take for one command. The longest is a destroyed
+ * queue whose program does not stop; a clear is cut into pieces. Generous,
+ * because the host below an emulated card may be busy, and a reset costs every
+ * tenant its work.
+ */
+#define KILN_ADMIN_TIMEOUT	(20 * HZ)
+#define KILN_CLEAR_BYTES	(256ull << 20)
+
+int kiln_admin_init(struct kiln_device *kdev)
+{
+	struct kiln_admin *admin = &kdev->admin;
+	unsigned int i;
+
+	spin_lock_init(&admin->lock);
+	init_waitqueue_head(&admin->room);
+	admin->error = -EIO;
+	for (i = 0; i < KILN_ADMIN_DEPTH; i++)
+		init_completion(&admin->slots[i].answered);
+	return kiln_ring_alloc(kdev->drm.dev, &admin->ring, KILN_ADMIN_DEPTH);
+}
+
+/* Nobody waits and no interrupt comes any more. */
+void kiln_admin_fini(struct kiln_device *kdev)
+{
+	kiln_ring_free(kdev->drm.dev, &kdev->admin.ring);
+}
+
+/* The firmware is up. */
+void kiln_admin_start(struct kiln_device *kdev)
+{
+	spin_lock_irq(&kdev->admin.lock);
+	kdev->admin.error = 0;
+	spin_unlock_irq(&kdev->admin.lock);
+	wake_up_all(&kdev->admin.room);
+}
+
+/* The card does not answer any more: end every wait, and take no command until kiln_admin_start(). */
+void kiln_admin_fail(struct kiln_device *kdev, int error)
+{
+	struct kiln_admin *admin = &kdev->admin;
+	unsigned int i;
+
+	spin_lock_irq(&admin->lock);
+	admin->error = error;
+	kdev->epoch++;
+	for (i = 0; i < KILN_ADMIN_DEPTH; i++) {
+		struct kiln_admin_slot *slot = &admin->slots[i];
+
+		if (slot->busy && !completion_done(&slot->answered)) {
+			slot->result = error;
+			complete(&slot->answered);
+		}
+	}
+	spin_unlock_irq(&admin->lock);
+	wake_up_all(&admin->room);
+}
+
+/* Take answers out; true if there was one. Interrupt. */
+bool kiln_admin_process(struct kiln_device *kdev)
+{
+	struct kiln_admin *admin = &kdev->admin;
+	struct kiln_completion answer;
+	bool any = false;
+	int ret = 0;
+
+	spin_lock(&admin->lock);
+	if (!admin->ring.sq || admin->error)
+		goto out;
+	do {
+		while ((ret = kiln_ring_pop(&admin->ring, &answer)) > 0) {
+			u32 index = lower_32_bits(answer.cookie);
+			struct kiln_admin_slot *slot;
+
+			any = true;
+			if (index < KILN_ADMIN_DEPTH) {
+				slot = &admin->slots[index];
+				if (slot->busy && !completion_done(&slot->answered) &&
+				    slot->generation == upper_32_bits(answer.cookie)) {
+					slot->result = answer.status;
+					complete(&slot->answered);
+					continue;
+				}
+			}
+			dev_err_ratelimited(kdev->drm.dev,
+					    "admin queue: answer to a command that was not sent (%#llx)\n",
+					    answer.cookie);
+		}
+	} while (!ret && kiln_ring_rearm(&admin->ring));
+	if (ret) {
+		dev_err_ratelimited(kdev->drm.dev, "admin queue: completion index out of range\n");
+		queue_work(kdev->wq, &kdev->reset_work);
+	}
+out:
+	spin_unlock(&admin->lock);
+	return any;
+}
+
+/* A slot for the caller, or NULL; *error tells why waiting is of no use. */
+static struct kiln_admin_slot *kiln_admin_get_slot(struct kiln_device *kdev, u32 epoch,
+						   int *error)
+{
+	struct kiln_admin *admin = &kdev->admin;
+	struct kiln_admin_slot *slot = NULL;
+	unsigned int i;
+
+	spin_lock_irq(&admin->lock);
+	*error = admin->error;
+	if (!*error && kdev->epoch != epoch)
+		*error = -EIO;
+	for (i = 0; !*error && i < KILN_ADMIN_DEPTH; i++) {
+		if (admin->slots[i].busy)
+			continue;
+		slot = &admin->slots[i];
+		slot->busy = true;
+		slot->generation++;
+		slot->result = 0;
+		reinit_completion(&slot->answered);
+		break;
+	}
+	spin_unlock_irq(&admin->lock);
+	return slot;
+}
+
+static void kiln_admin_put_slot(struct kiln_device *kdev, struct kiln_admin_slot *slot)
+{
+	spin_lock_irq(&kdev->admin.lock);
+	slot->busy = false;
+	spin_unlock_irq(&kdev->admin.lock);
+	wake_up(&kdev->admin.room);
+}
+
+static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct kiln_cmd *cmd)
+{
+	struct kiln_admin *admin = &kdev->admin;
+	struct kiln_admin_slot *slot = NULL;
+	bool doorbell = false;
+	int error = 0;
+	int result;
+
+	if (!wait_event_timeout(admin->room,
+				(slot = kiln_admin_get_slot(kdev, epoch, &error)) || error,
+				KILN_ADMIN_TIMEOUT))
+		goto silent;
+	if (!slot)
+		return error;
+
+	spin_lock_irq(&admin->lock);
+	/* Between then and now the card may have been given up. */
+	if (admin->error || kdev->epoch != epoch) {
+		slot->result = admin->error ?: -EIO;
+		complete(&slot->answered);
+	} else {
+		cmd->cookie = (u64)slot->generation << 32 | (slot - admin->slots);
+		doorbell = kiln_ring_push(&admin->ring, cmd);
+	}
+	spin_unlock_irq(&admin->lock);
+	if (doorbell)
+		kiln_hw_doorbell(kdev, 0);
+
+	if (!wait_for_completion_timeout(&slot->answered, KILN_ADMIN_TIMEOUT)) {
+		kiln_admin_put_slot(kdev, slot);
+		goto silent;
+	}
+	result = slot->result;
+	kiln_admin_put_slot(kdev, slot);
+	if (result < 0)
+		return result;
+	if (result)
+		drm_dbg(&kdev->drm, "admin command %#x: %s\n", cmd->opcode,
+			kiln_fault_text(result));
+	switch (result) {
+	case KILN_ST_OK:
+		return 0;
+	case KILN_ST_NO_SPACE:
+		return -ENOSPC;
+	case KILN_ST_BAD_STATE:
+		return -ENXIO;
+	case KILN_ST_BAD_COMMAND:
+		return -EINVAL;
+	default:
+		return -EIO;
+	}
+
+silent:
+	drm_err(&kdev->drm, "the firmware does not answer admin command %#x\n", cmd->opcode);
+	kiln_hw_reset(kdev, epoch);
+	return -EIO;
+}
+
+/*
+ * Send one command and wait for its answer. cmd->cookie is ours to fill.
+ *
+ * Returns 0; -ENOSPC, -ENXIO, -EINVAL: the firmware refused it; -EIO: the card
+ * was reset since @epoch, or now, because it did not answer; -ENODEV: the
+ * driver has left it. With -EIO and -ENODEV the card holds nothing any more:
+ * it does no DMA to what an earlier command gave it. To know that, this waits
+ * for kiln_device.stopped, so do not call it inside of drm_dev_enter().
+ */
+int kiln_admin_exec(struct kiln_device *kdev, u32 epoch, struct kiln_cmd *cmd)
+{
+	int ret, idx;
+
+	if (!drm_dev_enter(&kdev->drm, &idx)) {
+		wait_for_completion(&kdev->stopped);
+		return -ENODEV;
+	}
+	ret = kiln_admin_exec_entered(kdev, epoch, cmd);
+	drm_dev_exit(idx);
+	return ret;
+}
+
+/* Does the firmware live? It is reset if not. For callers inside drm_dev_enter(). */
+void kiln_admin_ping(struct kiln_device *kdev, u32 epoch)
+{
+	struct kiln_cmd cmd = { .opcode = KILN_ADM_NOP };
+
+	kiln_admin_exec_entered(kdev, epoch, &cmd);
+}
+
+int kiln_admin_context_create(struct kiln_device *kdev, u32 epoch, u32 context,
+			      u32 weight, u64 root)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_CTX_CREATE,
+		.ctx = { .context = context, .weight = weight, .root = root },
+	};
+
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+int kiln_admin_context_destroy(struct kiln_device *kdev, u32 epoch, u32 context)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_CTX_DESTROY,
+		.ctx = { .context = context },
+	};
+
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+int kiln_admin_tlb_flush(struct kiln_device *kdev, u32 epoch, u32 context)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_TLB_FLUSH,
+		.ctx = { .context = context },
+	};
+
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+int kiln_admin_queue_destroy(struct kiln_device *kdev, u32 epoch, u32 queue)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_QUEUE_DESTROY,
+		.queue = { .queue = queue },
+	};
+
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+int kiln_admin_queue_cancel(struct kiln_device *kdev, u32 epoch, u32 queue, u64 cookie)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_QUEUE_CANCEL,
+		.cancel = { .queue = queue, .target = cookie },
+	};
+
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+/* Zero a range of HBM. */
+int kiln_admin_clear(struct kiln_device *kdev, u32 epoch, u64 addr, u64 bytes)
+{
+	while (bytes) {
+		u64 piece = min(bytes, KILN_CLEAR_BYTES);
+		struct kiln_cmd cmd = {
+			.opcode = KILN_ADM_CLEAR,
+			.copy = { .dst = addr, .bytes = piece },
+		};
+		int ret;
+
+		ret = kiln_admin_exec(kdev, epoch, &cmd);
+		if (ret)
+			return ret;
+		addr += piece;
+		bytes -= piece;
+	}
+	return 0;
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/sizes.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_gem_ttm_helper.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_prime.h>
+#include <drm/drm_print.h>
+#include <drm/ttm/ttm_range_manager.h>
+#include <drm/ttm/ttm_tt.h>
+
+#include "kiln_bo.h"
+#include "kiln_compat.h"
+#include "kiln_drv.h"
+
+static const struct ttm_place kiln_place_hbm = { .mem_type = TTM_PL_VRAM };
+static const struct ttm_place kiln_place_system = { .mem_type = TTM_PL_SYSTEM };
+static const struct ttm_placement kiln_in_hbm = {
+	.num_placement = 1, .placement = &kiln_place_hbm,
+};
+
+static const struct ttm_placement kiln_in_system = {
+	.num_placement = 1, .placement = &kiln_place_system,
+};
+
+static const struct drm_gem_object_funcs kiln_bo_funcs;
+
+static struct kiln_bo *to_kiln_bo_ttm(struct ttm_buffer_object *tbo)
+{
+	return container_of(tbo, struct kiln_bo, tbo);
+}
+
+static struct ttm_placement *kiln_bo_home(struct kiln_bo *bo)
+{
+	return (struct ttm_placement *)(bo->flags & DRM_KILN_BO_HBM ? &kiln_in_hbm :
+								    &kiln_in_system);
+}
+
+/* ------------------------------------------------------------------ TTM -- */
+
+/* The variant with DMA addresses: pages are mapped for the card as they are allocated. */
+static struct ttm_tt *kiln_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_flags)
+{
+	struct ttm_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
+
+	if (!tt)
+		return NULL;
+	if (ttm_sg_tt_init(tt, tbo, page_flags, ttm_cached)) {
+		kfree(tt);
+		return NULL;
+	}
+	return tt;
+}
+
+static void kiln_ttm_tt_destroy(struct ttm_device *ttm, struct ttm_tt *tt)
+{
+	ttm_tt_fini(tt);
+	kfree(tt);
+}
+
+static void kiln_ttm_evict_flags(struct ttm_buffer_object *tbo, struct ttm_placement *placement)
+{
+	*placement = kiln_in_system;
+}
+
+static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
+			 struct ttm_operation_ctx *ctx, struct ttm_resource *new_mem,
+			 struct ttm_place *hop)
+{
+	/* New, or never touched: there is nothing to copy. */
+	if (!tbo->resource || (tbo->resource->mem_type == TTM_PL_SYSTEM && !tbo->ttm) ||
+	    (tbo->resource->mem_type == TTM_PL_SYSTEM && new_mem->mem_type == TTM_PL_SYSTEM)) {
+		ttm_bo_move_null(tbo, new_mem);
+		return 0;
+	}
+	return ttm_bo_move_memcpy(tbo, ctx, new_mem);
+}
+
+static int kiln_ttm_io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *mem)
+{
+	struct kiln_device *kdev = container_of(ttm, struct kiln_device, ttm);
+	u64 offset;
+
+	if (mem->mem_type == TTM_PL_SYSTEM)
+		return 0;
+	offset = (u64)mem->start << PAGE_SHIFT;
+	mem->bus.offset = kdev->hbm_base + offset;
+	mem->bus.addr = (void __force *)(kdev->hbm + offset);
+	mem->bus.is_iomem = true;
+	mem->bus.caching = ttm_write_combined;
+	return 0;
+}
+
+static const struct ttm_device_funcs kiln_ttm_funcs = {
+	.ttm_tt_create = kiln_ttm_tt_create,
+	.ttm_tt_destroy = kiln_ttm_tt_destroy,
+	.eviction_valuable = ttm_bo_eviction_valuable,
+	.evict_flags = kiln_ttm_evict_flags,
+	.move = kiln_ttm_move,
+	.io_mem_reserve = kiln_ttm_io_mem_reserve,
+};
+
+static void kiln_bo_fini(struct drm_device *drm, void *data)
+{
+	struct kiln_device *kdev = data;
+
+	ttm_range_man_fini(&kdev->ttm, TTM_PL_VRAM);
+	ttm_device_fini(&kdev->ttm);
+}
+
+int kiln_bo_init(struct kiln_device *kdev)
+{
+	int ret;
+
+	ret = kiln_ttm_device_init(&kdev->ttm, &kiln_ttm_funcs, &kdev->drm);
+	if (ret)
+		return ret;
+	ret = ttm_range_man_init(&kdev->ttm, TTM_PL_VRAM, false, kdev->hbm_bytes >> PAGE_SHIFT);
+	if (ret) {
+		ttm_device_fini(&kdev->ttm);
+		return ret;
+	}
+	return drmm_add_action_or_reset(&kdev->drm, kiln_bo_fini, kdev);
+}
+
+u64 kiln_bo_hbm_used(struct kiln_device *kdev)
+{
+	return ttm_resource_manager_usage(ttm_manager_type(&kdev->ttm, TTM_PL_VRAM));
+}
+
+/* -------------------------------------------------------------- objects -- */
+
+static void kiln_bo_free(struct ttm_buffer_object *tbo)
+{
+	struct kiln_bo *bo = to_kiln_bo_ttm(tbo);
+
+	drm_gem_object_release(&tbo->base);
+	kfree(bo);
+}
+
+/* Returns a buffer with its reservation held. HBM is not cleared yet. */
+static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes, u32 flags,
+					     enum ttm_bo_type type)
+{
+	struct ttm_operation_ctx ctx = { .interruptible = true };
+	/* Large buffers on large pages, so that VMs can map them so. */
+	u32 align = bytes >= SZ_2M ? SZ_2M >> PAGE_SHIFT : 1;
+	struct kiln_bo *bo;
+	int ret;
+
+	bo = kzalloc(sizeof(*bo), GFP_KERNEL);
+	if (!bo)
+		return ERR_PTR(-ENOMEM);
+	bo->flags = flags;
+	bo->tbo.base.funcs = &kiln_bo_funcs;
+	drm_gem_private_object_init(&kdev->drm, &bo->tbo.base, bytes);
+	drm_gem_gpuva_init(&bo->tbo.base);
+
+	/* On failure TTM has freed it by kiln_bo_free(). */
+	ret = ttm_bo_init_reserved(&kdev->ttm, &bo->tbo, type, kiln_bo_home(bo), align,
+				   &ctx, NULL, NULL, kiln_bo_free);
+	return ret ? ERR_PTR(ret) : bo;
+}
+
+static struct kiln_bo *kiln_bo_create(struct kiln_device *kdev, u64 bytes, u32 flags)
+{
+	struct kiln_bo *bo;
+	int ret = 0;
+
+	bo = kiln_bo_create_locked(kdev, bytes, flags, ttm_bo_type_device);
+	if (IS_ERR(bo))
+		return bo;
+	/* TTM hands out zeroed host pages; of HBM it knows nothing. */
+	if (flags & DRM_KILN_BO_HBM)
+		ret = kiln_admin_clear(kdev, READ_ONCE(kdev->epoch), kiln_bo_hbm_offset(bo), bytes);
+	ttm_bo_unreserve(&bo->tbo);
+	if (ret) {
+		drm_gem_object_put(&bo->tbo.base);
+		return ERR_PTR(ret);
+	}
+	return bo;
+}
+
+/* HBM for the driver's own use: stays where it is, and is not cleared. */
+struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes)
+{
+	struct kiln_bo *bo;
+
+	bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel);
+	if (IS_ERR(bo))
+		return bo;
+	ttm_bo_pin(&bo->tbo);
+	ttm_bo_unreserve(&bo->tbo);
+	return bo;
+}
+
+void kiln_bo_destroy_pinned(struct kiln_bo *bo)
+{
+	ttm_bo_reserve(&bo->tbo, false, false, NULL);
+	ttm_bo_unpin(&bo->tbo);
+	ttm_bo_unreserve(&bo->tbo);
+	drm_gem_object_put(&bo->tbo.base);
+}
+
+/*
+ * Have the buffer where the card can reach it: at home, or, while somebody else
+ * has pinned it in host memory (a dma-buf importer), there.
+ */
+int kiln_bo_make_resident_locked(struct kiln_bo *bo)
+{
+	struct ttm_operation_ctx ctx = { .interruptible = true };
+	int ret;
+
+	if (!bo->tbo.pin_count) {
+		ret = ttm_bo_validate(&bo->tbo, kiln_bo_home(bo), &ctx);
+		if (ret)
+			return ret;
+	}
+	if (kiln_bo_in_hbm(bo))
+		return 0;
+	return kiln_ttm_bo_populate(&bo->tbo, &ctx);
+}
+
+static void kiln_gem_free(struct drm_gem_object *gem)
+{
+	kiln_ttm_bo_fini(&to_kiln_bo(gem)->tbo);
+}
+
+/* dma-buf attachments: other devices get host pages; the reservation is held. */
+static int kiln_gem_pin(struct drm_gem_object *gem)
+{
+	struct ttm_operation_ctx ctx = { .interruptible = true };
+	struct kiln_bo *bo = to_kiln_bo(gem);
+	int ret;
+
+	if (bo->tbo.pin_count && kiln_bo_in_hbm(bo))
+		return -EBUSY;
+	if (!bo->tbo.pin_count) {
+		ret = ttm_bo_validate(&bo->tbo, (struct ttm_placement *)&kiln_in_system, &ctx);
+		if (ret)
+			return ret;
+	}
+	ret = kiln_ttm_bo_populate(&bo->tbo, &ctx);
+	if (ret)
+		return ret;
+	ttm_bo_pin(&bo->tbo);
+	return 0;
+}
+
+static void kiln_gem_unpin(struct drm_gem_object *gem)
+{
+	ttm_bo_unpin(&to_kiln_bo(gem)->tbo);
+}
+
+static struct sg_table *kiln_gem_get_sg_table(struct drm_gem_object *gem)
+{
+	struct ttm_tt *tt = to_kiln_bo(gem)->tbo.ttm;
+
+	return drm_prime_pages_to_sg(gem->dev, tt->pages, tt->num_pages);
+}
+
+/* For fdinfo; a look without the lock, as everybody's. */
+static enum drm_gem_object_status kiln_gem_status(struct drm_gem_object *gem)
+{
+	struct kiln_bo *bo = to_kiln_bo(gem);
+	struct ttm_resource *res = READ_ONCE(bo->tbo.resource);
+	struct ttm_tt *tt = READ_ONCE(bo->tbo.ttm);
+
+	if (res && res->mem_type == TTM_PL_VRAM)
+		return DRM_GEM_OBJECT_RESIDENT;
+	return tt && ttm_tt_is_populated(tt) ? DRM_GEM_OBJECT_RESIDENT : 0;
+}
+
+static const struct drm_gem_object_funcs kiln_bo_funcs = {
+	.free = kiln_gem_free,
+	.pin = kiln_gem_pin,
+	.unpin = kiln_gem_unpin,
+	.get_sg_table = kiln_gem_get_sg_table,
+	.vmap = drm_gem_ttm_vmap,
+	.vunmap = drm_gem_ttm_vunmap,
+	.mmap = drm_gem_ttm_mmap,
+	.print_info = drm_gem_ttm_print_info,
+	.status = kiln_gem_status,
+};
+
+/* --------------------------------------------------------------- ioctls -- */
+
+int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct drm_kiln_bo_create *args = data;
+	struct kiln_bo *bo;
+	u32 handle;
+	int ret;
+
+	if (!args->size || !PAGE_ALIGNED(args->size))
+		return kiln_bad(kdev, -EINVAL, "size %#llx", args->size);
+	if (args->flags != DRM_KILN_BO_HBM && args->flags != DRM_KILN_BO_SYSTEM)
+		return kiln_bad(kdev, -EINVAL, "flags %#x", args->flags);
+	if (args->handle)
+		return kiln_bad(kdev, -EINVAL, "handle %u", args->handle);
+	if (args->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
+	/* Beyond all memory; it also keeps TTM's 32-bit page counts in range. */
+	if (args->size > (args->flags & DRM_KILN_BO_HBM ? kdev->hbm_bytes :
+			  (u64)totalram_pages() << PAGE_SHIFT))
+		return kiln_bad(kdev, -ENOMEM, "size %#llx", args->size);
+
+	bo = kiln_bo_create(kdev, args->size, args->flags);
+	if (IS_ERR(bo))
+		return PTR_ERR(bo);
+	ret = drm_gem_handle_create(file, &bo->tbo.base, &handle);
+	drm_gem_object_put(&bo->tbo.base);
+	if (ret)
+		return ret;
+	args->handle = handle;
+	return 0;
+}
+
+int kiln_bo_info_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct drm_kiln_bo_info *args = data;
+	struct drm_gem_object *gem;
+	struct kiln_bo *bo;
+	int ret;
+
+	if (args->pad)
+		return kiln_bad(kdev, -EINVAL, "pad %#x", args->pad);
+	if (args->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
+	gem = drm_gem_object_lookup(file, args->handle);
+	if (!gem)
+		return kiln_bad(kdev, -ENOENT, "handle %u", args->handle);
+
+	bo = to_kiln_bo(gem);
+	ret = ttm_bo_reserve(&bo->tbo, true, false, NULL);
+	if (ret)
+		goto out;
+	args->size = gem->size;
+	args->mmap_offset = drm_vma_node_offset_addr(&gem->vma_node);
+	args->flags = bo->flags;
+	args->placement = kiln_bo_in_hbm(bo) ? DRM_KILN_BO_HBM : DRM_KILN_BO_SYSTEM;
+	ttm_bo_unreserve(&bo->tbo);
+out:
+	drm_gem_object_put(gem);
+	return ret;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Buffer objects: GEM on TTM, in HBM or in host memory. */
+#ifndef KILN_BO_H
+#define KILN_BO_H
+
+#include <drm/drm_gem.h>
+#include <drm/ttm/ttm_bo.h>
+#include <drm/ttm/ttm_placement.h>
+
+struct drm_file;
+struct kiln_device;
+
+/**
+ * struct kiln_bo - buffer object
+ *
+ * HBM is TTM_PL_VRAM; host memory is TTM_PL_SYSTEM, whose pages are mapped for
+ * DMA as long as they are there.
+ *
+ * Each mapping in a VM pins the buffer (ttm_bo_pin() counts): the card walks
+ * the page tables whenever it likes and does not know how to fault, so memory
+ * cannot move under a mapping. A pin keeps the buffer off TTM's lists, where
+ * nobody tries to evict it in vain. What is not mapped may be evicted to host
+ * memory and is brought home when it is mapped again.
+ */
+struct kiln_bo {
+	/** @tbo: the TTM object, with the GEM object in it. */
+	struct ttm_buffer_object tbo;
+	/** @flags: DRM_KILN_BO_*. */
+	u32 flags;
+};
+
+static inline struct kiln_bo *to_kiln_bo(struct drm_gem_object *gem)
+{
+	return container_of(gem, struct kiln_bo, tbo.base);
+}
+
+static inline bool kiln_bo_in_hbm(struct kiln_bo *bo)
+{
+	return bo->tbo.resource->mem_type == TTM_PL_VRAM;
+}
+
+/* Where in HBM, for a buffer that is there and cannot move. */
+static inline u64 kiln_bo_hbm_offset(struct kiln_bo *bo)
+{
+	return (u64)bo->tbo.resource->start << PAGE_SHIFT;
+}
+
+int kiln_bo_init(struct kiln_device *kdev);
+u64 kiln_bo_hbm_used(struct kiln_device *kdev);
+
+struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes);
+void kiln_bo_destroy_pinned(struct kiln_bo *bo);
+int kiln_bo_make_resident_locked(struct kiln_bo *bo);
+
+int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+int kiln_bo_info_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The differences between the kernels that this driver builds on, and the only
+ * place that knows them. What KILN_HAVE_* means stands in compat/.
+ */
+#ifndef KILN_COMPAT_H
+#define KILN_COMPAT_H
+
+#include <linux/io_uring/cmd.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_gpuvm.h>
+#include <drm/ttm/ttm_bo.h>
+#include <drm/ttm/ttm_device.h>
+#include <drm/ttm/ttm_tt.h>
+
+#include "kiln_config.h"
+
+#ifdef KILN_HAVE_DRM_DRIVER_DATE
+#define KILN_DRM_DATE	.date = "20261123",
+#else
+#define KILN_DRM_DATE
+#endif
+
+#ifdef KILN_HAVE_DRIVER_GEM_GPUVA
+#define KILN_DRIVER_GEM_GPUVA	DRIVER_GEM_GPUVA
+#else
+#define KILN_DRIVER_GEM_GPUVA	0
+#endif
+
+/* ------------------------------------------------------------- io_uring -- */
+
+static inline void kiln_uring_cmd_done(struct io_uring_cmd *cmd, int res,
+				       u64 res2, unsigned int issue_flags)
+{
+#ifdef KILN_HAVE_URING_CMD_DONE32
+	io_uring_cmd_done32(cmd, res, res2, issue_flags);
+#else
+	io_uring_cmd_done(cmd, res, res2, issue_flags);
+#endif
+}
+
+/* Defines a task work callback around @func(cmd, issue_flags). */
+#ifdef KILN_HAVE_URING_TW_REQ
+#define KILN_URING_TASK_WORK(name, func) \
+static void name(struct io_tw_req tw_req, io_tw_token_t tw) \
+{ \
+	func(io_uring_cmd_from_tw(tw_req), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS); \
+}
+#else
+#define KILN_URING_TASK_WORK(name, func) \
+static void name(struct io_uring_cmd *cmd, unsigned int issue_flags) \
+{ \
+	func(cmd, issue_flags); \
+}
+#endif
+
+/* The 80 bytes of an SQE128; IO_URING_F_SQE128 has been checked. */
+#ifdef KILN_HAVE_URING_SQE128_CMD
+#define kiln_uring_payload(cmd, type)	io_uring_sqe128_cmd((cmd)->sqe, type)
+#else
+#define kiln_uring_payload(cmd, type) \
+	((const type *)io_uring_sqe_cmd((cmd)->sqe))
+#endif
+
+/* ------------------------------------------------------------------ TTM -- */
+
+static inline int kiln_ttm_device_init(struct ttm_device *ttm,
+				       const struct ttm_device_funcs *funcs,
+				       struct drm_device *drm)
+{
+#ifdef KILN_HAVE_TTM_DEVICE_INIT_BOOLS
+	return ttm_device_init(ttm, funcs, drm->dev, drm->anon_inode->i_mapping,
+			       drm->vma_offset_manager, false, false);
+#else
+	return ttm_device_init(ttm, funcs, drm->dev, drm->anon_inode->i_mapping,
+			       drm->vma_offset_manager, 0);
+#endif
+}
+
+static inline void kiln_ttm_bo_fini(struct ttm_buffer_object *tbo)
+{
+#ifdef KILN_HAVE_TTM_BO_FINI
+	ttm_bo_fini(tbo);
+#else
+	ttm_bo_put(tbo);
+#endif
+}
+
+static inline int kiln_ttm_bo_populate(struct ttm_buffer_object *tbo,
+				       struct ttm_operation_ctx *ctx)
+{
+#ifdef KILN_HAVE_TTM_BO_POPULATE
+	return ttm_bo_populate(tbo, ctx);
+#else
+	return ttm_tt_populate(tbo->bdev, tbo->ttm, ctx);
+#endif
+}
+
+/* ---------------------------------------------------------------- gpuvm -- */
+
+static inline int kiln_gpuvm_sm_map(struct drm_gpuvm *gpuvm, void *priv,
+				    u64 addr, u64 range,
+				    struct drm_gem_object *obj, u64 offset)
+{
+#ifdef KILN_HAVE_GPUVM_MAP_REQ
+	struct drm_gpuvm_map_req req = {
+		.map = {
+			.va = { .addr = addr, .range = range },
+			.gem = { .obj = obj, .offset = offset },
+		},
+	};
+
+	return drm_gpuvm_sm_map(gpuvm, priv, &req);
+#else
+	return drm_gpuvm_sm_map(gpuvm, priv, addr, range, obj, offset);
+#endif
+}
+
+#endif

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/module.h>
+#include <linux/pci.h>
+
+#include <drm/drm_accel.h>
+#include <drm/drm_drv.h>
+#include <drm/drm_file.h>
+#include <drm/drm_gem.h>
+#include <drm/drm_ioctl.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_print.h>
+
+#include "kiln_bo.h"
+#include "kiln_compat.h"
+#include "kiln_debugfs.h"
+#include "kiln_drv.h"
+#include "kiln_fault.h"
+#include "kiln_hw.h"
+#include "kiln_queue.h"
+#include "kiln_submit.h"
+#include "kiln_uring.h"
+#include "kiln_vm.h"
+
+#define CREATE_TRACE_POINTS
+#include "kiln_trace.h"
+
+/* ---------------------------------------------------------------- files -- */
+
+static int kiln_open(struct drm_device *drm, struct drm_file *file)
+{
+	struct kiln_file *kfile = kzalloc(sizeof(*kfile), GFP_KERNEL);
+
+	if (!kfile)
+		return -ENOMEM;
+	kfile->kdev = to_kiln_device(drm);
+	mutex_init(&kfile->lock);
+	xa_init_flags(&kfile->vms, XA_FLAGS_ALLOC1);
+	xa_init_flags(&kfile->queues, XA_FLAGS_ALLOC1);
+	file->driver_priv = kfile;
+	return 0;
+}
+
+/*
+ * The last user of the file is gone, io_uring's commands among them: each holds
+ * a reference to it. What is still running came by ioctl, and is aborted.
+ */
+static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	struct kiln_file *kfile = file->driver_priv;
+	struct kiln_queue *queue;
+	struct kiln_vm *vm;
+	unsigned long id;
+
+	mutex_lock(&kfile->lock);
+	xa_for_each(&kfile->queues, id, queue) {
+		xa_erase(&kfile->queues, id);
+		kiln_queue_destroy(queue, kfile);
+	}
+	mutex_unlock(&kfile->lock);
+	xa_for_each(&kfile->vms, id, vm)
+		kiln_vm_destroy(vm);
+
+	xa_destroy(&kfile->queues);
+	xa_destroy(&kfile->vms);
+	mutex_destroy(&kfile->lock);
+	kfree(kfile);
+}
+
+static void kiln_show_fdinfo(struct drm_printer *p, struct drm_file *file)
+{
+	struct kiln_file *kfile = file->driver_priv;
+	struct kiln_queue *queue;
+	u64 cycles, commands;
+	unsigned long id;
+
+	mutex_lock(&kfile->lock);
+	cycles = kfile->cycles;
+	commands = kfile->commands;
+	xa_for_each(&kfile->queues, id, queue) {
+		spin_lock_irq(&queue->lock);
+		cycles += queue->cycles;
+		commands += queue->commands;
+		spin_unlock_irq(&queue->lock);
+	}
+	mutex_unlock(&kfile->lock);
+
+	drm_printf(p, "drm-cycles-core:\t%llu\n", cycles);
+	drm_printf(p, "drm-maxfreq-core:\t%u Hz\n", kfile->kdev->clock_khz * 1000);
+	drm_printf(p, "kiln-commands:\t%llu\n", commands);
+	drm_show_memory_stats(p, file);
+}
+
+static int kiln_query_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct drm_kiln_query *args = data;
+	struct drm_kiln_info info = {
+		.generation = kdev->generation,
+		.cores = kdev->cores,
+		.hbm_bytes = kdev->hbm_bytes,
+		.hbm_used_bytes = kiln_bo_hbm_used(kdev),
+		.sbuf_bytes = kdev->sbuf_bytes,
+		.psum_bytes = kdev->psum_bytes,
+		.clock_khz = kdev->clock_khz,
+		.fw_version = kdev->fw_version,
+		.hw_version = kdev->hw_version,
+		.max_queue_depth = KILN_QUEUE_DEPTH_MAX,
+		.va_start = KILN_VA_START,
+		.va_end = KILN_VA_END,
+	};
+	u32 known;
+
+	if (args->type != DRM_KILN_QUERY_INFO)
+		return kiln_bad(kdev, -EINVAL, "type %u", args->type);
+	if (args->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
+
+	if (args->pointer) {
+		known = min_t(u32, args->size, sizeof(info));
+		if (copy_to_user(u64_to_user_ptr(args->pointer), &info, known))
+			return -EFAULT;
+		if (clear_user(u64_to_user_ptr(args->pointer + known), args->size - known))
+			return -EFAULT;
+	}
+	args->size = sizeof(info);
+	return 0;
+}
+
+static const struct drm_ioctl_desc kiln_ioctls[] = {
+	DRM_IOCTL_DEF_DRV(KILN_QUERY, kiln_query_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_BO_CREATE, kiln_bo_create_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_BO_INFO, kiln_bo_info_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_VM_CREATE, kiln_vm_create_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_VM_DESTROY, kiln_vm_destroy_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_VM_BIND, kiln_vm_bind_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_VM_FAULT, kiln_vm_fault_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_QUEUE_CREATE, kiln_queue_create_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_QUEUE_DESTROY, kiln_queue_destroy_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_SUBMIT, kiln_submit_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_WAIT, kiln_wait_ioctl, 0),
+};
+
+/* DEFINE_DRM_ACCEL_FOPS() takes no further members. */
+static const struct file_operations kiln_fops = {
+	.owner = THIS_MODULE,
+	DRM_ACCEL_FOPS,
+	.show_fdinfo = drm_show_fdinfo,
+	.uring_cmd = kiln_uring_cmd,
+};
+
+/*
+ * Versions of the interface to userspace:
+ * 1.0 - the first
+ */
+static const struct drm_driver kiln_driver = {
+	.driver_features = DRIVER_COMPUTE_ACCEL | DRIVER_GEM | KILN_DRIVER_GEM_GPUVA |
+			   DRIVER_SYNCOBJ,
+	.open = kiln_open,
+	.postclose = kiln_postclose,
+	.show_fdinfo = kiln_show_fdinfo,
+	.ioctls = kiln_ioctls,
+	.num_ioctls = ARRAY_SIZE(kiln_ioctls),
+	.fops = &kiln_fops,
+	.name = "kiln",
+	.desc = "Kiln accelerator",
+	KILN_DRM_DATE
+	.major = 1,
+	.minor = 0,
+};
+
+/* ------------------------------------------------------------------ PCI -- */
+
+static void kiln_release_wq(struct drm_device *drm, void *data)
+{
+	destroy_workqueue(data);
+}
+
+static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct kiln_device *kdev;
+	struct drm_device *drm;
+	int ret;
+
+	kdev = devm_drm_dev_alloc(&pdev->dev, &kiln_driver, struct kiln_device, drm);
+	if (IS_ERR(kdev))
+		return PTR_ERR(kdev);
+	drm = &kdev->drm;
+	pci_set_drvdata(pdev, kdev);
+	xa_init_flags(&kdev->queues, XA_FLAGS_ALLOC1);
+	xa_init_flags(&kdev->contexts, XA_FLAGS_ALLOC1);
+
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	if (ret)
+		return ret;
+	kdev->wq = alloc_workqueue("kiln-%s", WQ_UNBOUND, 0, pci_name(pdev));
+	if (!kdev->wq)
+		return -ENOMEM;
+	ret = drmm_add_action_or_reset(drm, kiln_release_wq, kdev->wq);
+	if (ret)
+		return ret;
+	ret = kiln_hw_init(kdev);
+	if (ret)
+		return ret;
+	ret = kiln_bo_init(kdev);
+	if (ret)
+		return ret;
+	ret = kiln_admin_init(kdev);
+	if (ret)
+		return ret;
+	ret = kiln_irq_init(kdev);
+	if (ret)
+		goto err_admin;
+	ret = kiln_hw_boot(kdev);
+	if (ret)
+		goto err_stop;
+	kiln_debugfs_init(kdev);
+	ret = drm_dev_register(drm, 0);
+	if (ret)
+		goto err_stop;
+	kiln_hw_start_watchdog(kdev);
+	drm_info(drm, "trn%u, %u cores, %llu MiB of HBM, firmware %u.%u\n", kdev->generation,
+		 kdev->cores, kdev->hbm_bytes >> 20, kdev->fw_version >> 16,
+		 kdev->fw_version & 0xffff);
+	return 0;
+
+err_stop:
+	kiln_hw_stop(kdev);
+	kiln_irq_fini(kdev);
+	cancel_work_sync(&kdev->reset_work);
+err_admin:
+	kiln_admin_fini(kdev);
+	return ret;
+}
+
+/*
+ * rmmod, unbind, unplug; files may be open, and stay so. Afterwards the card
+ * touches nothing of ours, every command has ended, and every call on an open
+ * file gets -ENODEV.
+ */
+static void kiln_remove(struct pci_dev *pdev)
+{
+	struct kiln_device *kdev = pci_get_drvdata(pdev);
+
+	drm_dev_unplug(&kdev->drm);
+	kiln_hw_stop_watchdog(kdev);
+	kiln_hw_stop(kdev);
+	kiln_admin_fail(kdev, -ENODEV);
+	kiln_queue_fail_all(kdev, -ENODEV);
+	/* Now those go on who wait to free what the card had. */
+	complete_all(&kdev->stopped);
+	kiln_irq_fini(kdev);
+	kiln_queue_release_all(kdev);
+	kiln_admin_fini(kdev);
+	ttm_device_clear_dma_mappings(&kdev->ttm);
+}
+
+static void kiln_shutdown(struct pci_dev *pdev)
+{
+	kiln_hw_stop(pci_get_drvdata(pdev));
+}
+
+static const struct pci_device_id kiln_ids[] = {
+	{ PCI_DEVICE(KILN_PCI_VENDOR_ID, KILN_PCI_DEVICE_ID) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, kiln_ids);
+
+static struct pci_driver kiln_pci_driver = {
+	.name = "kiln",
+	.id_table = kiln_ids,
+	.probe = kiln_probe,
+	.remove = kiln_remove,
+	.shutdown = kiln_shutdown,
+};
+
+static int __init kiln_init(void)
+{
+	return pci_register_driver(&kiln_pci_driver);
+}
+module_init(kiln_init);
+
+static void __exit kiln_exit(void)
+{
+	pci_unregister_driver(&kiln_pci_driver);
+	/* Queues are freed by call_rcu(). */
+	rcu_barrier();
+}
+module_exit(kiln_exit);
+
+MODULE_DESCRIPTION("Kiln accelerator");
+MODULE_LICENSE("GPL");

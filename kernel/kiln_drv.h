@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Driver for Kiln accelerator cards.
+ *
+ * Locking order, outermost first:
+ *
+ *	kiln_file.lock		queues and VMs of one open file come and go
+ *	kiln_vm.lock		one change of an address space at a time
+ *	dma_resv		of the VM and its buffers, by drm_exec
+ *	kiln_device.reset_lock	one reset at a time
+ *	kiln_vector.lock	irq-safe; the list of queues that a vector serves
+ *	kiln_admin.lock		irq-safe
+ *	kiln_queue.lock		irq-safe; slots and rings of one queue
+ *	kiln_vm.fault_lock	irq-safe
+ *	kiln_fence.lock		irq-safe; signalled with no lock but kiln_vector.lock held
+ *
+ * An admin command may be waited for with any of the sleeping locks held but
+ * reset_lock: if the card does not answer, the waiter itself resets it.
+ * io_uring calls us with its uring_lock held, outside of all of the above; the
+ * paths that it calls take spin locks only.
+ *
+ * A submission takes its queue's lock and no lock that two queues share.
+ */
+#ifndef KILN_DRV_H
+#define KILN_DRV_H
+
+#include <linux/completion.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include <drm/drm_device.h>
+#include <drm/drm_file.h>
+#include <drm/kiln_accel.h>
+#include <drm/ttm/ttm_device.h>
+
+#include <kiln/hw.h>
+
+#include "kiln_admin.h"
+#include "kiln_irq.h"
+
+#define KILN_VA_START	4096ull
+#define KILN_VA_END	(1ull << KILN_VA_BITS)
+
+/**
+ * struct kiln_device - one card
+ */
+struct kiln_device {
+	/** @drm: the DRM device. */
+	struct drm_device drm;
+	/** @ttm: memory of the card and of the host. */
+	struct ttm_device ttm;
+
+	/** @regs: BAR 0. */
+	void __iomem *regs;
+	/** @hbm: BAR 4, write-combined. */
+	void __iomem *hbm;
+	/** @hbm_base: CPU's physical address of BAR 4. */
+	resource_size_t hbm_base;
+	/** @hbm_bytes: size of HBM, all of it inside BAR 4. */
+	u64 hbm_bytes;
+
+	/** @generation: 1, 2, 3 for trn1, trn2, trn3. */
+	u32 generation;
+	/** @cores: of the card. */
+	u32 cores;
+	/** @clock_khz: what completions count cycles of. */
+	u32 clock_khz;
+	/** @sbuf_bytes: of one partition. */
+	u32 sbuf_bytes;
+	/** @psum_bytes: of one partition. */
+	u32 psum_bytes;
+	/** @hw_version: of registers and rings. */
+	u32 hw_version;
+	/** @fw_version: of the firmware that has booted. */
+	u32 fw_version;
+	/** @max_queues: including the admin queue. */
+	u32 max_queues;
+	/** @max_contexts: including context 0. */
+	u32 max_contexts;
+
+	/** @admin: the firmware's own queue. */
+	struct kiln_admin admin;
+	/** @vectors: MSI-X vectors; the first is the admin queue's. */
+	struct kiln_vector vectors[KILN_MSIX_VECTORS];
+	/** @num_vectors: of @vectors in use. */
+	unsigned int num_vectors;
+
+	/** @queues: by the card's queue number; holds no reference. */
+	struct xarray queues;
+	/** @contexts: VMs by the card's context number; holds no reference. */
+	struct xarray contexts;
+
+	/** @reset_lock: held by whoever resets the card. */
+	struct mutex reset_lock;
+	/**
+	 * @epoch: counts resets; changes under @reset_lock and admin.lock.
+	 * VMs and queues that were made in an earlier one are lost.
+	 */
+	u32 epoch;
+	/** @wedged: a reset has failed: the card is not used any more. */
+	bool wedged;
+	/** @stopped: the driver has left the card, which does no DMA any more. */
+	struct completion stopped;
+
+	/** @wq: cancellations and resets. */
+	struct workqueue_struct *wq;
+	/** @reset_work: for those who find a broken card where they cannot sleep. */
+	struct work_struct reset_work;
+	/** @watchdog: looks whether the firmware lives. */
+	struct delayed_work watchdog;
+	/** @heartbeat: KILN_REG_HEARTBEAT when @watchdog last looked. */
+	u32 heartbeat;
+};
+
+static inline struct kiln_device *to_kiln_device(struct drm_device *drm)
+{
+	return container_of(drm, struct kiln_device, drm);
+}
+
+/**
+ * struct kiln_file - one open file
+ */
+struct kiln_file {
+	/** @kdev: the card. */
+	struct kiln_device *kdev;
+	/** @lock: creation and destruction of what follows. */
+	struct mutex lock;
+	/** @vms: struct kiln_vm by id. */
+	struct xarray vms;
+	/** @queues: struct kiln_queue by id; looked up under RCU. */
+	struct xarray queues;
+	/** @cycles: device time that destroyed queues have used. */
+	u64 cycles;
+	/** @commands: that destroyed queues have completed. */
+	u64 commands;
+};
+
+/* Say which field of an ioctl or command is wrong: the errno alone does not tell. */
+#define kiln_bad(kdev, ret, fmt, ...) ({				\
+	drm_dbg(&(kdev)->drm, "%s: " fmt "\n", __func__, ##__VA_ARGS__);	\
+	(ret);								\
+})
+
+#endif

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/iopoll.h>
+#include <linux/pci.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_print.h>
+
+#include "kiln_drv.h"
+#include "kiln_hw.h"
+#include "kiln_queue.h"
+
+#define KILN_BOOT_US		(20 * USEC_PER_SEC)
+#define KILN_STOP_US		(20 * USEC_PER_SEC)
+#define KILN_WATCHDOG_PERIOD	(5 * HZ)
+
+static u64 kiln_hw_read64(struct kiln_device *kdev, u32 offset)
+{
+	return kiln_hw_read(kdev, offset) | (u64)kiln_hw_read(kdev, offset + 4) << 32;
+}
+
+static void kiln_hw_write64(struct kiln_device *kdev, u32 offset, u64 value)
+{
+	kiln_hw_write(kdev, offset, lower_32_bits(value));
+	kiln_hw_write(kdev, offset + 4, upper_32_bits(value));
+}
+
+/* Registers of a card that was pulled out read as all ones. */
+static bool kiln_hw_gone(struct kiln_device *kdev)
+{
+	return kiln_hw_read(kdev, KILN_REG_MAGIC) != KILN_MAGIC;
+}
+
+static void kiln_hw_reset_work(struct work_struct *work)
+{
+	struct kiln_device *kdev = container_of(work, struct kiln_device, reset_work);
+	int idx;
+
+	if (!drm_dev_enter(&kdev->drm, &idx))
+		return;
+	kiln_hw_reset(kdev, READ_ONCE(kdev->epoch));
+	drm_dev_exit(idx);
+}
+
+/*
+ * The firmware counts a heartbeat while it works; when it has nothing to do it
+ * may sleep, so a heartbeat that stands still means: ask. kiln_admin_ping()
+ * resets a card that gives no answer.
+ */
+static void kiln_hw_watchdog_work(struct work_struct *work)
+{
+	struct kiln_device *kdev = container_of(work, struct kiln_device, watchdog.work);
+	u32 epoch = READ_ONCE(kdev->epoch);
+	u32 heartbeat;
+	int idx;
+
+	if (!drm_dev_enter(&kdev->drm, &idx))
+		return;
+	if (READ_ONCE(kdev->wedged))
+		goto out;
+
+	if (kiln_hw_read(kdev, KILN_REG_STATUS) != KILN_STATE_READY) {
+		drm_err(&kdev->drm, "the firmware has stopped, error %u\n",
+			kiln_hw_read(kdev, KILN_REG_ERROR));
+		kiln_hw_reset(kdev, epoch);
+	} else {
+		heartbeat = kiln_hw_read(kdev, KILN_REG_HEARTBEAT);
+		if (heartbeat == kdev->heartbeat)
+			kiln_admin_ping(kdev, epoch);
+		kdev->heartbeat = heartbeat;
+	}
+	kiln_queue_expire_fences(kdev);
+	queue_delayed_work(kdev->wq, &kdev->watchdog, KILN_WATCHDOG_PERIOD);
+out:
+	drm_dev_exit(idx);
+}
+
+void kiln_hw_start_watchdog(struct kiln_device *kdev)
+{
+	queue_delayed_work(kdev->wq, &kdev->watchdog, KILN_WATCHDOG_PERIOD);
+}
+
+/* After drm_dev_unplug(), so that none of them comes back. */
+void kiln_hw_stop_watchdog(struct kiln_device *kdev)
+{
+	cancel_delayed_work_sync(&kdev->watchdog);
+	cancel_work_sync(&kdev->reset_work);
+}
+
+/* Map the BARs and learn what card this is. */
+int kiln_hw_init(struct kiln_device *kdev)
+{
+	struct drm_device *drm = &kdev->drm;
+	struct pci_dev *pdev = to_pci_dev(drm->dev);
+	u32 magic, major;
+	int ret;
+
+	ret = drmm_mutex_init(drm, &kdev->reset_lock);
+	if (ret)
+		return ret;
+	init_completion(&kdev->stopped);
+	INIT_WORK(&kdev->reset_work, kiln_hw_reset_work);
+	INIT_DELAYED_WORK(&kdev->watchdog, kiln_hw_watchdog_work);
+
+	if (pci_resource_len(pdev, KILN_BAR_REGS) < KILN_BAR_REGS_SIZE) {
+		drm_err(drm, "BAR %d is too small: not a card that this driver knows\n",
+			KILN_BAR_REGS);
+		return -ENODEV;
+	}
+	kdev->regs = devm_ioremap(drm->dev, pci_resource_start(pdev, KILN_BAR_REGS),
+				  KILN_BAR_REGS_SIZE);
+	if (!kdev->regs)
+		return -ENOMEM;
+
+	magic = kiln_hw_read(kdev, KILN_REG_MAGIC);
+	if (magic != KILN_MAGIC) {
+		drm_err(drm, "no Kiln card behind this PCI id (magic %#x)\n", magic);
+		return -ENODEV;
+	}
+	kdev->hw_version = kiln_hw_read(kdev, KILN_REG_HW_VERSION);
+	major = kdev->hw_version >> 16;
+	if (major != KILN_HW_VERSION >> 16) {
+		drm_err(drm, "the card has hardware interface %u.%u, this driver knows %u.x: update %s\n",
+			major, kdev->hw_version & 0xffff, KILN_HW_VERSION >> 16,
+			major > KILN_HW_VERSION >> 16 ? "the driver" : "the card");
+		return -ENODEV;
+	}
+
+	kdev->generation = kiln_hw_read(kdev, KILN_REG_GENERATION);
+	kdev->cores = kiln_hw_read(kdev, KILN_REG_CORES);
+	kdev->hbm_bytes = kiln_hw_read64(kdev, KILN_REG_HBM_SIZE_LO);
+	kdev->clock_khz = kiln_hw_read(kdev, KILN_REG_CLOCK_KHZ);
+	kdev->sbuf_bytes = kiln_hw_read(kdev, KILN_REG_SBUF_KIB) * SZ_1K;
+	kdev->psum_bytes = kiln_hw_read(kdev, KILN_REG_PSUM_KIB) * SZ_1K;
+	kdev->max_queues = min(kiln_hw_read(kdev, KILN_REG_MAX_QUEUES), (u32)KILN_MAX_QUEUES);
+	kdev->max_contexts = min(kiln_hw_read(kdev, KILN_REG_MAX_CONTEXTS),
+				 (u32)KILN_MAX_CONTEXTS);
+
+	if (!kdev->hbm_bytes || kdev->max_queues < 2 || kdev->max_contexts < 2 ||
+	    pci_resource_len(pdev, KILN_BAR_HBM) < kdev->hbm_bytes) {
+		drm_err(drm, "the card tells nonsense: HBM %llu bytes in a BAR of %llu, %u queues, %u contexts\n",
+			kdev->hbm_bytes, (u64)pci_resource_len(pdev, KILN_BAR_HBM),
+			kdev->max_queues, kdev->max_contexts);
+		return -ENODEV;
+	}
+	kdev->hbm_base = pci_resource_start(pdev, KILN_BAR_HBM);
+	devm_arch_io_reserve_memtype_wc(drm->dev, kdev->hbm_base, kdev->hbm_bytes);
+	kdev->hbm = devm_ioremap_wc(drm->dev, kdev->hbm_base, kdev->hbm_bytes);
+	if (!kdev->hbm)
+		return -ENOMEM;
+	return 0;
+}
+
+static int kiln_hw_boot_failed(struct kiln_device *kdev, u32 state)
+{
+	u32 error = kiln_hw_read(kdev, KILN_REG_ERROR);
+	u32 fw = kiln_hw_read(kdev, KILN_REG_FW_VERSION);
+
+	switch (error) {
+	case KILN_BOOT_VERSION:
+		drm_err(&kdev->drm, "the card's firmware (%u.%u) is older than %u.%u, the oldest that this driver works with: update the card, or use the driver that came with it\n",
+			fw >> 16, fw & 0xffff, KILN_FW_VERSION >> 16, KILN_FW_VERSION & 0xffff);
+		return -ENODEV;
+	case KILN_BOOT_DMA:
+		drm_err(&kdev->drm, "the card cannot reach host memory: look for IOMMU faults in this log\n");
+		return -EIO;
+	default:
+		drm_err(&kdev->drm, "the firmware does not boot: state %u, error %u\n",
+			state, error);
+		return -EIO;
+	}
+}
+
+/* The handshake. The card is off or fresh from reset, the admin ring clear. */
+int kiln_hw_boot(struct kiln_device *kdev)
+{
+	struct kiln_ring *ring = &kdev->admin.ring;
+	u32 state;
+	int ret;
+
+	kiln_hw_write(kdev, KILN_REG_DRV_VERSION, KILN_FW_VERSION);
+	kiln_hw_write64(kdev, KILN_REG_ADMIN_SQ_LO, ring->dma);
+	kiln_hw_write64(kdev, KILN_REG_ADMIN_CQ_LO, ring->cq_dma);
+	kiln_hw_write64(kdev, KILN_REG_ADMIN_CTL_LO, ring->ctl_dma);
+	kiln_hw_write(kdev, KILN_REG_ADMIN_LOG2, KILN_ADMIN_LOG2);
+
+	/* Not before: until now the card had no address to go to. */
+	pci_set_master(to_pci_dev(kdev->drm.dev));
+	kiln_hw_write(kdev, KILN_REG_CTRL, KILN_CTRL_ENABLE);
+
+	ret = read_poll_timeout(kiln_hw_read, state,
+				state == KILN_STATE_READY || state == KILN_STATE_FAILED,
+				1000, KILN_BOOT_US, false, kdev, KILN_REG_STATUS);
+	if (ret || state != KILN_STATE_READY)
+		return kiln_hw_boot_failed(kdev, state);
+
+	kdev->fw_version = kiln_hw_read(kdev, KILN_REG_FW_VERSION);
+	kiln_admin_start(kdev);
+	return 0;
+}
+
+/* Function reset by register. 0: the card is as after power-on. */
+static int kiln_hw_function_reset(struct kiln_device *kdev)
+{
+	u32 ctrl;
+
+	if (kiln_hw_gone(kdev))
+		return -ENODEV;
+	kiln_hw_write(kdev, KILN_REG_CTRL, KILN_CTRL_RESET);
+	return read_poll_timeout(kiln_hw_read, ctrl, !(ctrl & KILN_CTRL_RESET),
+				 1000, KILN_STOP_US, false, kdev, KILN_REG_CTRL);
+}
+
+/*
+ * Stop the card for good: no DMA, no interrupt. A reset, not just CTRL_ENABLE
+ * off, because that waits for running commands and leaves the next driver with
+ * whatever state this one has made.
+ */
+void kiln_hw_stop(struct kiln_device *kdev)
+{
+	if (kiln_hw_function_reset(kdev))
+		drm_dbg(&kdev->drm, "the card does not answer any more\n");
+	pci_clear_master(to_pci_dev(kdev->drm.dev));
+}
+
+/*
+ * Reset a card that does not answer. Whatever it holds is lost: commands end
+ * in -EIO, and so do later ones in the queues and VMs of before. When this
+ * returns, the card does no DMA into what it was given before @epoch ended.
+ */
+void kiln_hw_reset(struct kiln_device *kdev, u32 epoch)
+{
+	struct pci_dev *pdev = to_pci_dev(kdev->drm.dev);
+	int ret;
+
+	mutex_lock(&kdev->reset_lock);
+	if (kdev->epoch != epoch || kdev->wedged)
+		goto out;
+
+	drm_err(&kdev->drm, "resetting the card; every command on it ends in -EIO\n");
+	ret = kiln_hw_function_reset(kdev);
+	pci_clear_master(pdev);
+
+	/* Now nothing of the old epoch moves: tell those who wait. */
+	kiln_admin_fail(kdev, -EIO);
+	kiln_queue_fail_all(kdev, -EIO);
+
+	if (!ret) {
+		spin_lock_irq(&kdev->admin.lock);
+		kiln_ring_clear(&kdev->admin.ring);
+		spin_unlock_irq(&kdev->admin.lock);
+		ret = kiln_hw_boot(kdev);
+	}
+	if (ret) {
+		WRITE_ONCE(kdev->wedged, true);
+		pci_clear_master(pdev);
+		drm_err(&kdev->drm, "the card did not come back (%d): unbind it, or remove and rescan it on the PCI bus\n",
+			ret);
+	} else {
+		drm_info(&kdev->drm, "the card is up again\n");
+	}
+out:
+	mutex_unlock(&kdev->reset_lock);
+}

@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/jiffies.h>
+#include <linux/log2.h>
+#include <linux/slab.h>
+
+#include <drm/drm_print.h>
+
+#include "kiln_drv.h"
+#include "kiln_fault.h"
+#include "kiln_fence.h"
+#include "kiln_hw.h"
+#include "kiln_queue.h"
+#include "kiln_trace.h"
+#include "kiln_uring.h"
+#include "kiln_vm.h"
+
+#define KILN_WEIGHT_DEFAULT	64
+#define KILN_WEIGHT_MAX		1024
+#define KILN_LIMIT_MS_MAX	10000
+#define KILN_QUEUES_PER_FILE	XA_LIMIT(1, KILN_MAX_QUEUES)
+
+/* ---------------------------------------------------------------- slots -- */
+
+u64 kiln_queue_cookie(struct kiln_queue *queue, struct kiln_slot *slot)
+{
+	return (u64)slot->generation << 32 | (slot - queue->slots);
+}
+
+/* The slot that a cookie means; NULL: its command has ended, or never was. */
+struct kiln_slot *kiln_queue_find_locked(struct kiln_queue *queue, u64 cookie)
+{
+	u32 index = lower_32_bits(cookie);
+	struct kiln_slot *slot;
+
+	lockdep_assert_held(&queue->lock);
+	if (index >= queue->depth)
+		return NULL;
+	slot = &queue->slots[index];
+	if (slot->state == KILN_SLOT_FREE || slot->generation != upper_32_bits(cookie))
+		return NULL;
+	return slot;
+}
+
+/* NULL: the queue is full. */
+struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue)
+{
+	struct kiln_slot *slot;
+	u32 generation;
+
+	lockdep_assert_held(&queue->lock);
+	if (!queue->num_free)
+		return NULL;
+	slot = &queue->slots[queue->free_slots[--queue->num_free]];
+	generation = slot->generation + 1;
+	*slot = (struct kiln_slot) { .generation = generation, .state = KILN_SLOT_RESERVED };
+	return slot;
+}
+
+/*
+ * The command has ended: free its slot, remember the result, and leave in @done
+ * what kiln_queue_finish() has to do without the lock.
+ */
+void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int res, u64 cycles,
+			   struct kiln_done *done)
+{
+	lockdep_assert_held(&queue->lock);
+	if (slot->expired && res == -ECANCELED)
+		res = -ETIME;
+	*done = (struct kiln_done) {
+		.ucmd = slot->ucmd, .fence = slot->fence, .res = res, .cycles = cycles,
+	};
+	if (slot->fence)
+		queue->num_fences--;
+	if (!slot->ucmd)
+		queue->results[slot->seqno & (queue->depth - 1)] = (struct kiln_queue_result) {
+			.cycles = cycles, .res = res, .done = true,
+		};
+	queue->commands++;
+	queue->cycles += cycles;
+	slot->state = KILN_SLOT_FREE;
+	queue->free_slots[queue->num_free++] = slot - queue->slots;
+}
+
+/* Tell whoever submitted. Any context, no lock. */
+void kiln_queue_finish(struct kiln_queue *queue, struct kiln_done *done)
+{
+	if (done->fence)
+		kiln_fence_signal(done->fence, done->res);
+	if (done->ucmd)
+		kiln_uring_complete(done->ucmd, done->res, done->cycles);
+}
+
+/* ---------------------------------------------------------- completions -- */
+
+/* One completion record. True: there may be another. */
+static bool kiln_queue_process_one(struct kiln_queue *queue, bool *any)
+{
+	struct kiln_completion completion;
+	struct kiln_slot *slot = NULL;
+	struct kiln_done done;
+	unsigned long flags;
+	int ret = 0;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	/* With the card gone, its commands have been ended already. */
+	if (queue->ring.sq)
+		ret = kiln_ring_pop(&queue->ring, &completion);
+	if (ret > 0) {
+		slot = kiln_queue_find_locked(queue, completion.cookie);
+		if (slot && slot->state == KILN_SLOT_SUBMITTED)
+			kiln_queue_end_locked(queue, slot, kiln_fault_errno(completion.status),
+					      completion.cycles, &done);
+		else
+			slot = NULL;
+	} else if (!ret && queue->ring.sq && kiln_ring_rearm(&queue->ring)) {
+		spin_unlock_irqrestore(&queue->lock, flags);
+		return true;
+	}
+	spin_unlock_irqrestore(&queue->lock, flags);
+
+	if (ret < 0) {
+		dev_err_ratelimited(queue->kdev->drm.dev,
+				    "queue %u: completion index out of range\n", queue->hw_id);
+		queue_work(queue->kdev->wq, &queue->kdev->reset_work);
+	}
+	if (ret <= 0)
+		return false;
+
+	*any = true;
+	if (!slot) {
+		dev_err_ratelimited(queue->kdev->drm.dev,
+				    "queue %u: completion of a command that is not in flight (%#llx)\n",
+				    queue->hw_id, completion.cookie);
+		return true;
+	}
+	trace_kiln_complete(queue, &completion);
+	kiln_fault_record(queue, &completion);
+	kiln_queue_finish(queue, &done);
+	return true;
+}
+
+/* Take completions out until the card has no more, then ask for an interrupt. */
+bool kiln_queue_process(struct kiln_queue *queue)
+{
+	bool any = false;
+
+	while (kiln_queue_process_one(queue, &any))
+		;
+	if (any)
+		wake_up_all(&queue->wait);
+	return any;
+}
+
+/* End whatever the card has not completed. It has let go of it. */
+static void kiln_queue_fail(struct kiln_queue *queue, int error)
+{
+	struct kiln_done done;
+	u32 i;
+
+	for (i = 0; i < queue->depth; i++) {
+		struct kiln_slot *slot = &queue->slots[i];
+		bool ended = false;
+
+		spin_lock_irq(&queue->lock);
+		/* The first reason is the one that is told. */
+		if (!queue->error)
+			queue->error = error;
+		/* A slot that is only reserved is its submitter's to end. */
+		if (slot->state == KILN_SLOT_SUBMITTED) {
+			kiln_queue_end_locked(queue, slot, error, 0, &done);
+			ended = true;
+		}
+		spin_unlock_irq(&queue->lock);
+		if (ended)
+			kiln_queue_finish(queue, &done);
+	}
+	wake_up_all(&queue->wait);
+}
+
+static void kiln_queue_free_ring(struct kiln_queue *queue)
+{
+	struct kiln_ring ring;
+
+	spin_lock_irq(&queue->lock);
+	ring = queue->ring;
+	queue->ring.sq = NULL;
+	spin_unlock_irq(&queue->lock);
+	kiln_ring_free(queue->kdev->drm.dev, &ring);
+}
+
+/* Calls @func for each queue of the card; they may come and go meanwhile. */
+static void kiln_queue_for_each(struct kiln_device *kdev,
+				void (*func)(struct kiln_queue *queue, int error), int error)
+{
+	struct kiln_queue *queue;
+	unsigned long hw_id;
+
+	rcu_read_lock();
+	xa_for_each(&kdev->queues, hw_id, queue) {
+		if (!kref_get_unless_zero(&queue->ref))
+			continue;
+		rcu_read_unlock();
+		func(queue, error);
+		kiln_queue_put(queue);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+}
+
+/* The card was reset or is gone: every command of every queue ends in @error. */
+void kiln_queue_fail_all(struct kiln_device *kdev, int error)
+{
+	kiln_queue_for_each(kdev, kiln_queue_fail, error);
+}
+
+static void kiln_queue_release(struct kiln_queue *queue, int error)
+{
+	kiln_queue_free_ring(queue);
+}
+
+/* The driver leaves the card, files stay open: give back memory that is mapped for DMA. */
+void kiln_queue_release_all(struct kiln_device *kdev)
+{
+	kiln_queue_for_each(kdev, kiln_queue_release, 0);
+}
+
+/* --------------------------------------------------------------- cancel -- */
+
+/*
+ * Send cancellations that are due. A command ends when the card says so: until
+ * then its memory is in use.
+ */
+static void kiln_queue_cancel_work(struct work_struct *work)
+{
+	struct kiln_queue *queue = container_of(work, struct kiln_queue, cancel_work);
+	u32 i;
+
+	for (i = 0; i < queue->depth; i++) {
+		struct kiln_slot *slot = &queue->slots[i];
+		u64 cookie = 0;
+		bool send;
+
+		spin_lock_irq(&queue->lock);
+		send = slot->state == KILN_SLOT_SUBMITTED && slot->cancel && !slot->cancel_sent;
+		if (send) {
+			slot->cancel_sent = true;
+			cookie = kiln_queue_cookie(queue, slot);
+		}
+		spin_unlock_irq(&queue->lock);
+		/* It may just have ended; then the firmware does not find it, and that is fine. */
+		if (send)
+			kiln_admin_queue_cancel(queue->kdev, queue->epoch, queue->hw_id, cookie);
+	}
+}
+
+/* The command is not wanted any more. Any context; if it has ended, nothing happens. */
+void kiln_queue_cancel(struct kiln_queue *queue, u64 cookie)
+{
+	struct kiln_slot *slot;
+	unsigned long flags;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	slot = kiln_queue_find_locked(queue, cookie);
+	if (slot && !slot->cancel) {
+		slot->cancel = true;
+		/* A reserved one is ended by its submitter, who looks at slot->cancel. */
+		if (slot->state == KILN_SLOT_SUBMITTED)
+			queue_work(queue->kdev->wq, &queue->cancel_work);
+	}
+	spin_unlock_irqrestore(&queue->lock, flags);
+}
+
+static void kiln_queue_expire(struct kiln_queue *queue, int error)
+{
+	bool work = false;
+	u32 i;
+
+	if (!READ_ONCE(queue->num_fences))
+		return;
+	spin_lock_irq(&queue->lock);
+	for (i = 0; i < queue->depth; i++) {
+		struct kiln_slot *slot = &queue->slots[i];
+
+		if (slot->state != KILN_SLOT_SUBMITTED || !slot->fence || slot->cancel ||
+		    time_before(jiffies, slot->expires))
+			continue;
+		slot->cancel = true;
+		slot->expired = true;
+		work = true;
+	}
+	if (work)
+		queue_work(queue->kdev->wq, &queue->cancel_work);
+	spin_unlock_irq(&queue->lock);
+}
+
+/*
+ * A dma_fence has to signal in bounded time, but a command may stand in a ring
+ * behind one that waits for a value that nobody writes. So a command with a
+ * fence is canceled when it is too old.
+ */
+void kiln_queue_expire_fences(struct kiln_device *kdev)
+{
+	kiln_queue_for_each(kdev, kiln_queue_expire, 0);
+}
+
+/* ---------------------------------------------------- life of the queue -- */
+
+/* Takes no lock: kiln_queue_put() frees after a grace period. */
+struct kiln_queue *kiln_queue_get(struct kiln_file *kfile, u32 id)
+{
+	struct kiln_queue *queue;
+
+	rcu_read_lock();
+	queue = xa_load(&kfile->queues, id);
+	if (queue && !kref_get_unless_zero(&queue->ref))
+		queue = NULL;
+	rcu_read_unlock();
+	return queue;
+}
+
+static void kiln_queue_free_rcu(struct rcu_head *rcu)
+{
+	struct kiln_queue *queue = container_of(rcu, struct kiln_queue, rcu);
+
+	kvfree(queue->results);
+	kvfree(queue->free_slots);
+	kvfree(queue->slots);
+	kfree(queue);
+}
+
+static void kiln_queue_free(struct kref *ref)
+{
+	struct kiln_queue *queue = container_of(ref, struct kiln_queue, ref);
+
+	call_rcu(&queue->rcu, kiln_queue_free_rcu);
+}
+
+/* Any context. */
+void kiln_queue_put(struct kiln_queue *queue)
+{
+	kref_put(&queue->ref, kiln_queue_free);
+}
+
+static int kiln_queue_create_hw(struct kiln_queue *queue)
+{
+	struct kiln_device *kdev = queue->kdev;
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_QUEUE_CREATE,
+		.queue = {
+			.context = queue->vm->hw_id,
+			.sq = queue->ring.dma,
+			.cq = queue->ring.cq_dma,
+			.ctl = queue->ring.ctl_dma,
+			.log2_entries = ilog2(queue->depth),
+			.weight = queue->weight,
+			.limit_ms = queue->limit_ms,
+		},
+	};
+	int ret;
+
+	ret = xa_alloc(&kdev->queues, &queue->hw_id, queue, XA_LIMIT(1, kdev->max_queues - 1),
+		       GFP_KERNEL);
+	if (ret)
+		return ret == -EBUSY ? -ENOSPC : ret;
+	kiln_irq_add_queue(kdev, queue);
+	cmd.queue.queue = queue->hw_id;
+	cmd.queue.vector = queue->vector;
+	ret = kiln_admin_exec(kdev, queue->epoch, &cmd);
+	if (ret) {
+		kiln_irq_remove_queue(kdev, queue);
+		xa_erase(&kdev->queues, queue->hw_id);
+	}
+	return ret;
+}
+
+static struct kiln_queue *kiln_queue_create(struct kiln_vm *vm,
+					    const struct drm_kiln_queue_create *args)
+{
+	struct kiln_device *kdev = vm->kdev;
+	struct kiln_queue *queue;
+	u32 depth = args->depth;
+	int ret = -ENOMEM;
+
+	queue = kzalloc(sizeof(*queue), GFP_KERNEL);
+	if (!queue)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&queue->ref);
+	queue->kdev = kdev;
+	queue->vm = vm;
+	queue->depth = depth;
+	queue->weight = args->weight ?: KILN_WEIGHT_DEFAULT;
+	queue->limit_ms = args->limit_ms ?: KILN_LIMIT_MS_MAX;
+	queue->epoch = vm->epoch;
+	INIT_LIST_HEAD(&queue->vector_link);
+	spin_lock_init(&queue->lock);
+	init_waitqueue_head(&queue->wait);
+	INIT_WORK(&queue->cancel_work, kiln_queue_cancel_work);
+
+	queue->slots = kvcalloc(depth, sizeof(*queue->slots), GFP_KERNEL);
+	queue->free_slots = kvcalloc(depth, sizeof(*queue->free_slots), GFP_KERNEL);
+	queue->results = kvcalloc(depth, sizeof(*queue->results), GFP_KERNEL);
+	if (!queue->slots || !queue->free_slots || !queue->results)
+		goto err_put;
+	for (queue->num_free = 0; queue->num_free < depth; queue->num_free++) {
+		queue->free_slots[queue->num_free] = depth - 1 - queue->num_free;
+		queue->results[queue->num_free].done = true;
+	}
+	ret = kiln_ring_alloc(kdev->drm.dev, &queue->ring, depth);
+	if (ret)
+		goto err_put;
+	ret = kiln_queue_create_hw(queue);
+	if (ret)
+		goto err_ring;
+	drm_gpuvm_get(&vm->base);
+	return queue;
+
+err_ring:
+	kiln_queue_free_ring(queue);
+err_put:
+	kiln_queue_put(queue);
+	return ERR_PTR(ret);
+}
+
+/* Out of the file already; drops the file's reference. kfile->lock is held. */
+void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile)
+{
+	struct kiln_device *kdev = queue->kdev;
+	int ret;
+
+	lockdep_assert_held(&kfile->lock);
+	spin_lock_irq(&queue->lock);
+	if (!queue->error)
+		queue->error = -ECANCELED;
+	spin_unlock_irq(&queue->lock);
+	wake_up_all(&queue->wait);
+
+	/* The card aborts what it holds, and tells it in the completion ring. */
+	ret = kiln_admin_queue_destroy(kdev, queue->epoch, queue->hw_id);
+	if (ret && ret != -EIO && ret != -ENODEV) {
+		drm_err(&kdev->drm, "queue %u does not go away: %d\n", queue->hw_id, ret);
+		kiln_hw_reset(kdev, queue->epoch);
+	}
+	kiln_irq_remove_queue(kdev, queue);
+	kiln_queue_process(queue);
+	kiln_queue_fail(queue, -ECANCELED);
+	/* No slot is left that a cancellation could find. */
+	cancel_work_sync(&queue->cancel_work);
+	xa_erase(&kdev->queues, queue->hw_id);
+	kiln_queue_free_ring(queue);
+
+	spin_lock_irq(&queue->lock);
+	kfile->cycles += queue->cycles;
+	kfile->commands += queue->commands;
+	spin_unlock_irq(&queue->lock);
+	queue->vm->num_queues--;
+	kiln_vm_put(queue->vm);
+	queue->vm = NULL;
+	kiln_queue_put(queue);
+}
+
+int kiln_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct kiln_file *kfile = file->driver_priv;
+	struct drm_kiln_queue_create *args = data;
+	struct kiln_queue *queue;
+	struct kiln_vm *vm;
+	u32 id;
+	int ret;
+
+	if (!is_power_of_2(args->depth) || args->depth < KILN_QUEUE_DEPTH_MIN ||
+	    args->depth > KILN_QUEUE_DEPTH_MAX)
+		return kiln_bad(kdev, -EINVAL, "depth %u", args->depth);
+	if (args->weight > KILN_WEIGHT_MAX)
+		return kiln_bad(kdev, -EINVAL, "weight %u", args->weight);
+	if (args->limit_ms > KILN_LIMIT_MS_MAX)
+		return kiln_bad(kdev, -EINVAL, "limit_ms %u", args->limit_ms);
+	if (args->flags)
+		return kiln_bad(kdev, -EINVAL, "flags %#x", args->flags);
+	if (args->id)
+		return kiln_bad(kdev, -EINVAL, "id %u", args->id);
+	if (args->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
+
+	mutex_lock(&kfile->lock);
+	vm = xa_load(&kfile->vms, args->vm_id);
+	if (!vm) {
+		ret = kiln_bad(kdev, -ENOENT, "vm_id %u", args->vm_id);
+		goto out;
+	}
+	ret = xa_alloc(&kfile->queues, &id, NULL, KILN_QUEUES_PER_FILE, GFP_KERNEL);
+	if (ret) {
+		ret = ret == -EBUSY ? -ENOSPC : ret;
+		goto out;
+	}
+	queue = kiln_queue_create(vm, args);
+	if (IS_ERR(queue)) {
+		ret = PTR_ERR(queue);
+		xa_release(&kfile->queues, id);
+		goto out;
+	}
+	queue->id = id;
+	vm->num_queues++;
+	args->id = id;
+	xa_store(&kfile->queues, id, queue, GFP_KERNEL);
+out:
+	mutex_unlock(&kfile->lock);
+	return ret;
+}
+
+int kiln_queue_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct kiln_file *kfile = file->driver_priv;
+	struct drm_kiln_queue_destroy *args = data;
+	struct kiln_queue *queue;
+
+	if (args->pad)
+		return kiln_bad(kdev, -EINVAL, "pad %#x", args->pad);
+
+	mutex_lock(&kfile->lock);
+	queue = xa_erase(&kfile->queues, args->id);
+	if (queue)
+		kiln_queue_destroy(queue, kfile);
+	mutex_unlock(&kfile->lock);
+	return queue ? 0 : kiln_bad(kdev, -ENOENT, "id %u", args->id);
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/dma-mapping.h>
+#include <linux/log2.h>
+
+#include "kiln_ring.h"
+
+#ifdef __BIG_ENDIAN
+#error "The card's structures are little endian and used as they are."
+#endif
+
+static_assert(sizeof(struct kiln_cmd) == 64);
+static_assert(sizeof(struct kiln_completion) == 64);
+static_assert(sizeof(struct kiln_ring_ctl) == 128);
+
+/* One coherent allocation; each part begins on a page, as the card wants it. */
+int kiln_ring_alloc(struct device *dev, struct kiln_ring *ring, u32 entries)
+{
+	size_t sq_bytes = ALIGN(entries * sizeof(*ring->sq), KILN_RING_ALIGN);
+	size_t cq_bytes = ALIGN(entries * sizeof(*ring->cq), KILN_RING_ALIGN);
+	size_t bytes = sq_bytes + cq_bytes + KILN_RING_ALIGN;
+	void *memory;
+
+	memory = dma_alloc_coherent(dev, bytes, &ring->dma, GFP_KERNEL);
+	if (!memory)
+		return -ENOMEM;
+
+	ring->sq = memory;
+	ring->cq = memory + sq_bytes;
+	ring->ctl = memory + sq_bytes + cq_bytes;
+	ring->cq_dma = ring->dma + sq_bytes;
+	ring->ctl_dma = ring->dma + sq_bytes + cq_bytes;
+	ring->bytes = bytes;
+	ring->entries = entries;
+	ring->sq_tail = 0;
+	ring->cq_head = 0;
+	return 0;
+}
+
+void kiln_ring_free(struct device *dev, struct kiln_ring *ring)
+{
+	if (ring->sq)
+		dma_free_coherent(dev, ring->bytes, ring->sq, ring->dma);
+	ring->sq = NULL;
+}
+
+/* As after kiln_ring_alloc(): for a card that starts again. */
+void kiln_ring_clear(struct kiln_ring *ring)
+{
+	memset(ring->sq, 0, ring->bytes);
+	ring->sq_tail = 0;
+	ring->cq_head = 0;
+}
+
+/*
+ * Publish one entry. There must be room, which the owner knows because it
+ * counts what is in flight. True: the card asks for a doorbell.
+ */
+bool kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd)
+{
+	u32 old = ring->sq_tail;
+
+	ring->sq[old & (ring->entries - 1)] = *cmd;
+	ring->sq_tail = old + 1;
+	/* The entry, before the index that gives it to the card. */
+	dma_wmb();
+	WRITE_ONCE(ring->ctl->sq_tail, ring->sq_tail);
+	/*
+	 * The index, before the look at sq_event. The card does the same the
+	 * other way round, so one of the two sees what the other has written.
+	 */
+	mb();
+	return kiln_event_crossed(READ_ONCE(ring->ctl->sq_event), ring->sq_tail, old);
+}
+
+/* 1: a completion was taken out; 0: there is none; -EPROTO: the card is broken. */
+int kiln_ring_pop(struct kiln_ring *ring, struct kiln_completion *completion)
+{
+	u32 tail = READ_ONCE(ring->ctl->cq_tail);
+
+	if (tail == ring->cq_head)
+		return 0;
+	if (tail - ring->cq_head > ring->entries)
+		return -EPROTO;
+
+	/* The index, before what it covers. */
+	dma_rmb();
+	*completion = ring->cq[ring->cq_head & (ring->entries - 1)];
+	ring->cq_head++;
+	/* Read it, before the card may write over it. */
+	dma_mb();
+	WRITE_ONCE(ring->ctl->cq_head, ring->cq_head);
+	return 1;
+}
+
+/* Ask for an interrupt at the next completion. True: it is there already. */
+bool kiln_ring_rearm(struct kiln_ring *ring)
+{
+	WRITE_ONCE(ring->ctl->cq_event, ring->cq_head);
+	/* Pairs with the card's: cq_tail first, then cq_event. */
+	mb();
+	return READ_ONCE(ring->ctl->cq_tail) != ring->cq_head;
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/jiffies.h>
+#include <linux/ktime.h>
+#include <linux/uaccess.h>
+
+#include <drm/drm_drv.h>
+#include <drm/drm_print.h>
+#include <drm/drm_syncobj.h>
+
+#include "kiln_drv.h"
+#include "kiln_fence.h"
+#include "kiln_hw.h"
+#include "kiln_queue.h"
+#include "kiln_submit.h"
+#include "kiln_trace.h"
+#include "kiln_uring.h"
+
+/* A fence signals within this time: the longest command, and some waiting before it. */
+#define KILN_FENCE_LIMIT	(30 * HZ)
+
+#define KILN_EXEC_FLAGS		(DRM_KILN_EXEC_SYNCOBJ | DRM_KILN_EXEC_NOP)
+
+static_assert(sizeof(struct drm_kiln_exec) == 80);
+
+/* An address that the card may be given: in range and aligned; 0 means none. */
+static bool kiln_submit_address_ok(u64 addr, u64 align)
+{
+	return !addr || (IS_ALIGNED(addr, align) && addr >= KILN_VA_START && addr < KILN_VA_END);
+}
+
+/*
+ * Check every field and make the card's command of it. What the program does is
+ * the MMU's concern, not ours.
+ */
+static int kiln_submit_encode(struct kiln_device *kdev, const struct drm_kiln_exec *exec,
+			      struct kiln_cmd *cmd)
+{
+	bool nop = exec->flags & DRM_KILN_EXEC_NOP;
+
+	if (exec->flags & ~KILN_EXEC_FLAGS)
+		return kiln_bad(kdev, -EINVAL, "flags %#x", exec->flags);
+	if (exec->pad)
+		return kiln_bad(kdev, -EINVAL, "pad %#x", exec->pad);
+	if (exec->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", exec->reserved);
+	if (exec->syncobj && !(exec->flags & DRM_KILN_EXEC_SYNCOBJ))
+		return kiln_bad(kdev, -EINVAL, "syncobj %u without its flag", exec->syncobj);
+	if (nop) {
+		if (exec->program || exec->program_bytes || exec->args || exec->args_bytes)
+			return kiln_bad(kdev, -EINVAL, "program or args for a nop");
+	} else {
+		if (!exec->program || !kiln_submit_address_ok(exec->program, 64))
+			return kiln_bad(kdev, -EINVAL, "program %#llx", exec->program);
+		if (!exec->program_bytes || !IS_ALIGNED(exec->program_bytes, 64) ||
+		    exec->program_bytes > KILN_MAX_PROGRAM_BYTES ||
+		    exec->program_bytes > KILN_VA_END - exec->program)
+			return kiln_bad(kdev, -EINVAL, "program_bytes %#x", exec->program_bytes);
+		if (!kiln_submit_address_ok(exec->args, 8))
+			return kiln_bad(kdev, -EINVAL, "args %#llx", exec->args);
+		if (!IS_ALIGNED(exec->args_bytes, 8) || exec->args_bytes > KILN_MAX_ARGS_BYTES ||
+		    !exec->args != !exec->args_bytes)
+			return kiln_bad(kdev, -EINVAL, "args_bytes %#x", exec->args_bytes);
+	}
+	if (!kiln_submit_address_ok(exec->wait_addr, 8))
+		return kiln_bad(kdev, -EINVAL, "wait_addr %#llx", exec->wait_addr);
+	if (!exec->wait_addr && exec->wait_value)
+		return kiln_bad(kdev, -EINVAL, "wait_value without wait_addr");
+	if (!kiln_submit_address_ok(exec->signal_addr, 8))
+		return kiln_bad(kdev, -EINVAL, "signal_addr %#llx", exec->signal_addr);
+	if (!exec->signal_addr && exec->signal_value)
+		return kiln_bad(kdev, -EINVAL, "signal_value without signal_addr");
+
+	*cmd = (struct kiln_cmd) {
+		.opcode = nop ? KILN_CMD_NOP : KILN_CMD_EXEC,
+		.param = KILN_EXEC_PARAM(exec->program_bytes, exec->args_bytes),
+		.exec = {
+			.program = exec->program,
+			.args = exec->args,
+			.wait_addr = exec->wait_addr,
+			.wait_value = exec->wait_value,
+			.signal_addr = exec->signal_addr,
+			.signal_value = exec->signal_value,
+		},
+	};
+	return 0;
+}
+
+/* Take a slot for the command. From here on it completes, whatever happens. */
+static int kiln_submit_reserve(struct kiln_queue *queue, struct io_uring_cmd *ucmd,
+			       struct dma_fence *fence, u64 *cookie, u64 *seqno)
+{
+	struct kiln_queue_result *result = NULL;
+	struct kiln_slot *slot;
+	int ret = 0;
+
+	spin_lock_irq(&queue->lock);
+	if (queue->error) {
+		ret = queue->error;
+		goto out;
+	}
+	if (!ucmd) {
+		/* Commands complete in order, so only a broken card gets us here. */
+		result = &queue->results[(queue->last_seqno + 1) & (queue->depth - 1)];
+		if (!result->done) {
+			ret = -EAGAIN;
+			goto out;
+		}
+	}
+	slot = kiln_queue_reserve_locked(queue);
+	if (!slot) {
+		ret = -EAGAIN;
+		goto out;
+	}
+	slot->ucmd = ucmd;
+	slot->fence = fence;
+	if (fence) {
+		slot->expires = jiffies + KILN_FENCE_LIMIT;
+		queue->num_fences++;
+	}
+	if (result) {
+		result->done = false;
+		slot->seqno = ++queue->last_seqno;
+		*seqno = slot->seqno;
+	}
+	*cookie = kiln_queue_cookie(queue, slot);
+out:
+	spin_unlock_irq(&queue->lock);
+	return ret;
+}
+
+/* Give it to the card; or end it, if the queue or the command has been given up meanwhile. */
+static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_cmd *cmd)
+{
+	struct kiln_done done;
+	struct kiln_slot *slot;
+	bool doorbell = false;
+	bool ended = false;
+
+	spin_lock_irq(&queue->lock);
+	slot = kiln_queue_find_locked(queue, cmd->cookie);
+	if (queue->error || slot->cancel) {
+		kiln_queue_end_locked(queue, slot, queue->error ?: -ECANCELED, 0, &done);
+		ended = true;
+	} else {
+		slot->state = KILN_SLOT_SUBMITTED;
+		doorbell = kiln_ring_push(&queue->ring, cmd);
+		trace_kiln_submit(queue, cmd, doorbell);
+	}
+	spin_unlock_irq(&queue->lock);
+
+	if (doorbell)
+		kiln_hw_doorbell(queue->kdev, queue->hw_id);
+	if (ended) {
+		kiln_queue_finish(queue, &done);
+		wake_up_all(&queue->wait);
+	}
+}
+
+/**
+ * kiln_submit() - submit one command
+ * @queue: where to
+ * @exec: what, in kernel memory: nobody changes it any more
+ * @file: whose syncobj is meant
+ * @ucmd: io_uring command to complete; NULL: results are kept for DRM_KILN_WAIT
+ * @issue_flags: of @ucmd
+ * @seqno: out, without @ucmd: sequence number
+ *
+ * On success the caller's reference to @queue belongs to @ucmd, if there is one.
+ * Does not sleep for @ucmd with IO_URING_F_NONBLOCK.
+ *
+ * Return: 0: it completes, possibly with an error. -EAGAIN: the queue is full,
+ * or memory short. Others: the command is wrong, or the queue gone.
+ */
+int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
+		struct drm_file *file, struct io_uring_cmd *ucmd, unsigned int issue_flags,
+		u64 *seqno)
+{
+	struct kiln_device *kdev = queue->kdev;
+	struct drm_syncobj *syncobj = NULL;
+	struct dma_fence *fence = NULL;
+	struct kiln_cmd cmd;
+	int ret, idx;
+
+	ret = kiln_submit_encode(kdev, exec, &cmd);
+	if (ret)
+		return ret;
+	if (exec->flags & DRM_KILN_EXEC_SYNCOBJ) {
+		bool nonblock = kiln_uring_is_nonblock(ucmd, issue_flags);
+
+		syncobj = drm_syncobj_find(file, exec->syncobj);
+		if (!syncobj)
+			return kiln_bad(kdev, -ENOENT, "syncobj %u", exec->syncobj);
+		fence = kiln_fence_create(nonblock ? GFP_NOWAIT : GFP_KERNEL);
+		if (!fence) {
+			ret = nonblock ? -EAGAIN : -ENOMEM;
+			goto out_syncobj;
+		}
+	}
+
+	if (!drm_dev_enter(&kdev->drm, &idx)) {
+		ret = -ENODEV;
+		goto out_fence;
+	}
+	ret = kiln_submit_reserve(queue, ucmd, fence, &cmd.cookie, seqno);
+	if (ret)
+		goto out_exit;
+	/* Both before the command can end. */
+	if (syncobj)
+		drm_syncobj_replace_fence(syncobj, fence);
+	if (ucmd)
+		kiln_uring_prepare(ucmd, queue, cmd.cookie, issue_flags);
+	kiln_submit_publish(queue, &cmd);
+	fence = NULL;
+
+out_exit:
+	drm_dev_exit(idx);
+out_fence:
+	/* Never shown to anybody: no need to signal it. */
+	dma_fence_put(fence);
+out_syncobj:
+	if (syncobj)
+		drm_syncobj_put(syncobj);
+	return ret;
+}
+
+int kiln_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct drm_kiln_submit *args = data;
+	struct kiln_queue *queue = NULL;
+	u64 seqno = 0;
+	u32 done;
+	int ret = 0;
+
+	if (!args->count)
+		return kiln_bad(kdev, -EINVAL, "count 0");
+	if (args->stride != sizeof(struct drm_kiln_exec))
+		return kiln_bad(kdev, -EINVAL, "stride %u", args->stride);
+	if (args->done)
+		return kiln_bad(kdev, -EINVAL, "done %u", args->done);
+	if (args->pad)
+		return kiln_bad(kdev, -EINVAL, "pad %#x", args->pad);
+	if (args->seqno)
+		return kiln_bad(kdev, -EINVAL, "seqno %#llx", args->seqno);
+	if (args->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
+
+	for (done = 0; done < args->count; done++) {
+		struct drm_kiln_exec exec;
+
+		if (copy_from_user(&exec, u64_to_user_ptr(args->commands +
+							  (u64)done * sizeof(exec)),
+				   sizeof(exec))) {
+			ret = -EFAULT;
+			break;
+		}
+		if (!queue) {
+			queue = kiln_queue_get(file->driver_priv, exec.queue_id);
+			if (!queue) {
+				ret = kiln_bad(kdev, -ENOENT, "queue_id %u", exec.queue_id);
+				break;
+			}
+		}
+		if (exec.queue_id != queue->id) {
+			ret = kiln_bad(kdev, -EINVAL, "queue_id %u after %u", exec.queue_id,
+				       queue->id);
+			break;
+		}
+		ret = kiln_submit(queue, &exec, file, NULL, 0, &seqno);
+		if (ret)
+			break;
+		cond_resched();
+	}
+	if (queue)
+		kiln_queue_put(queue);
+	args->done = done;
+	args->seqno = seqno;
+	return done ? 0 : ret;
+}
+
+/* ----------------------------------------------------------------- wait -- */
+
+static bool kiln_wait_is_done(struct kiln_queue *queue, u64 seqno, u32 count)
+{
+	bool done = true;
+	u32 i;
+
+	spin_lock_irq(&queue->lock);
+	/* They end in order, mostly: the last one first. */
+	for (i = count; done && i--;)
+		done = queue->results[(seqno + i) & (queue->depth - 1)].done;
+	spin_unlock_irq(&queue->lock);
+	return done;
+}
+
+static bool kiln_wait_is_remembered(struct kiln_queue *queue, u64 seqno)
+{
+	return queue->last_seqno - seqno < queue->depth;
+}
+
+static int kiln_wait_copy(struct kiln_queue *queue, const struct drm_kiln_wait *args)
+{
+	struct drm_kiln_result results[16];
+	u32 done, part, i;
+
+	for (done = 0; done < args->count; done += part) {
+		part = min_t(u32, args->count - done, ARRAY_SIZE(results));
+		spin_lock_irq(&queue->lock);
+		/* Others may have submitted, and overwritten them, while we slept. */
+		if (!kiln_wait_is_remembered(queue, args->seqno + done)) {
+			spin_unlock_irq(&queue->lock);
+			return -ENODATA;
+		}
+		for (i = 0; i < part; i++) {
+			struct kiln_queue_result *result =
+				&queue->results[(args->seqno + done + i) & (queue->depth - 1)];
+
+			results[i] = (struct drm_kiln_result) {
+				.cycles = result->cycles, .res = result->res,
+			};
+		}
+		spin_unlock_irq(&queue->lock);
+		if (copy_to_user(u64_to_user_ptr(args->results + (u64)done * sizeof(*results)),
+				 results, part * sizeof(*results)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+int kiln_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct drm_kiln_wait *args = data;
+	struct kiln_queue *queue;
+	long ret = 0;
+	u64 last;
+
+	if (args->reserved)
+		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
+	queue = kiln_queue_get(file->driver_priv, args->queue_id);
+	if (!queue)
+		return kiln_bad(kdev, -ENOENT, "queue_id %u", args->queue_id);
+
+	spin_lock_irq(&queue->lock);
+	last = queue->last_seqno;
+	spin_unlock_irq(&queue->lock);
+	if (!args->count || args->count > queue->depth)
+		ret = kiln_bad(kdev, -EINVAL, "count %u", args->count);
+	else if (!args->seqno || args->seqno > last || args->count > last - args->seqno + 1)
+		ret = kiln_bad(kdev, -EINVAL, "seqno %#llx, count %u: last is %#llx",
+			       args->seqno, args->count, last);
+	else if (last - args->seqno >= queue->depth)
+		ret = kiln_bad(kdev, -ENODATA, "seqno %#llx: last is %#llx", args->seqno, last);
+	if (ret)
+		goto out;
+
+	if (args->timeout_ns < 0) {
+		ret = wait_event_interruptible(queue->wait,
+					       kiln_wait_is_done(queue, args->seqno, args->count));
+	} else {
+		ktime_t timeout = ns_to_ktime(args->timeout_ns);
+
+		ret = 0;
+		if (!kiln_wait_is_done(queue, args->seqno, args->count))
+			ret = timeout ? wait_event_interruptible_hrtimeout(queue->wait,
+					kiln_wait_is_done(queue, args->seqno, args->count),
+					timeout) : -ETIME;
+	}
+	/* A relative timeout cannot be restarted: the caller knows how long it wants to wait. */
+	if (ret == -ERESTARTSYS)
+		ret = -EINTR;
+	if (!ret && args->results)
+		ret = kiln_wait_copy(queue, args);
+out:
+	kiln_queue_put(queue);
+	return ret;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Device address spaces. */
+#ifndef KILN_VM_H
+#define KILN_VM_H
+
+#include <drm/drm_gpuvm.h>
+
+#include "kiln_pt.h"
+
+struct kiln_device;
+struct kiln_file;
+
+/**
+ * struct kiln_vm - a device address space, a context of the card
+ *
+ * The file that made it holds a reference until the VM is destroyed; queues,
+ * buffer mappings and ioctls hold others.
+ */
+struct kiln_vm {
+	/** @base: what is mapped where; has the reference count. */
+	struct drm_gpuvm base;
+	/** @kdev: the card. */
+	struct kiln_device *kdev;
+	/** @id: in its file. */
+	u32 id;
+	/** @hw_id: the card's context number. */
+	u32 hw_id;
+	/** @weight: share of the card. */
+	u32 weight;
+	/** @pid: of the process that made it, for debugfs. */
+	pid_t pid;
+	/** @epoch: of the card that knows the context. */
+	u32 epoch;
+	/** @num_queues: in it; protected by kiln_file.lock. */
+	u32 num_queues;
+
+	/** @lock: one change at a time: @base, @pts, @dead. */
+	struct mutex lock;
+	/** @dead: destroyed: an ioctl that still has it must not map anything. */
+	bool dead;
+	/** @pts: page tables. */
+	struct kiln_pts pts;
+
+	/** @fault_lock: what follows; taken by interrupts. */
+	spinlock_t fault_lock;
+	/** @fault_count: commands that have stopped the context. */
+	u64 fault_count;
+	/** @fault: the last of them. */
+	struct kiln_completion fault;
+	/** @fault_queue: id of its queue. */
+	u32 fault_queue;
+};
+
+struct kiln_vm *kiln_vm_get(struct kiln_file *kfile, u32 id);
+void kiln_vm_put(struct kiln_vm *vm);
+void kiln_vm_destroy(struct kiln_vm *vm);
+
+int kiln_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+int kiln_vm_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+int kiln_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
+
+#endif
