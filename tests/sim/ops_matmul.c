@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Matrix products: against float64 within the bound of the documented sum,
+ * and to the bit against a scalar model of it.
+ *
+ * The bound: k roundings to 24 bits, one for each product added, so
+ * |error| <= k * 2^-24 / (1 - k * 2^-24) * sum |a b|; bf16 results have one
+ * more rounding, to 8 bits. Data is normal, far from overflow and denormals.
+ */
+#include "ops_test.h"
+
+#define ROOM (24u << 20)
+
+static struct tensor ta, tb, tc;
+static uint8_t *before;		/* what C held */
+
+static uint64_t index_of(bool trans, uint32_t row, uint32_t col, uint32_t ld)
+{
+	return trans ? (uint64_t)col * ld + row : (uint64_t)row * ld + col;
+}
+
+/* One step of VDPBF16PS: fused, denormals as zero. */
+static float fma_flushed(float a, float b, float c)
+{
+	float r = fmaf(a, b, c);
+
+	return fabsf(r) < 0x1p-126f ? copysignf(0, r) : r;
+}
+
+static float model(const struct kiln_matmul *mm, const void *a, const void *b, uint32_t i,
+		   uint32_t j)
+{
+	uint32_t k;
+	float sum = 0;
+
+#define A(x) ((x) < mm->k ? get(a, mm->type, index_of(mm->trans_a, i, x, mm->lda)) : 0)
+#define B(x) ((x) < mm->k ? get(b, mm->type, index_of(mm->trans_b, x, j, mm->ldb)) : 0)
+	if (mm->type == KILN_TYPE_F32) {
+		for (k = 0; k < mm->k; k++)
+			sum = fmaf(A(k), B(k), sum);
+		return sum;
+	}
+	for (k = 0; k < mm->k; k += 2) {
+		sum = fma_flushed(A(k + 1), B(k + 1), sum);
+		sum = fma_flushed(A(k), B(k), sum);
+	}
+	return sum;
+#undef A
+#undef B
+}
+
+/* Fill in what 0 stands for, so that the checks can use it. */
+static struct kiln_matmul resolve(struct kiln_matmul mm)
+{
+	uint32_t ra = mm.trans_a ? mm.k : mm.m, ca = mm.trans_a ? mm.m : mm.k;
+	uint32_t rb = mm.trans_b ? mm.n : mm.k, cb = mm.trans_b ? mm.k : mm.n;
+
+	if (!mm.out_type)
+		mm.out_type = mm.type;
+	if (!mm.batch)
+		mm.batch = 1;
+	if (!mm.lda)
+		mm.lda = ca;
+	if (!mm.ldb)
+		mm.ldb = cb;
+	if (!mm.ldc)
+		mm.ldc = mm.n;
+	if (!mm.stride_a)
+		mm.stride_a = (uint64_t)ra * mm.lda;
+	if (!mm.stride_b)
+		mm.stride_b = (uint64_t)rb * mm.ldb;
+	if (!mm.stride_c)
+		mm.stride_c = (uint64_t)mm.m * mm.ldc;
+	return mm;
+}
+
+static void describe(char *text, size_t size, const struct kiln_matmul *mm)
+{
+	snprintf(text, size, "%ux%ux%u %s%s%s%s%s batch %u ld %u %u %u", mm->m, mm->n, mm->k,
+		 type_name(mm->type), mm->out_type && mm->out_type != mm->type ? " to " : "",
+		 mm->out_type && mm->out_type != mm->type ? type_name(mm->out_type) : "",
+		 mm->trans_a ? " A^T" : "", mm->trans_b ? " B^T" : "", mm->batch ? mm->batch : 1,
+		 mm->lda, mm->ldb, mm->ldc);
+}
+
+static bool check_element(const struct kiln_matmul *r, uint32_t batch, uint32_t i, uint32_t j,
+			  bool exact)
+{
+	const uint8_t *a = (uint8_t *)ta.shadow + batch * r->stride_a * type_bytes(r->type);
+	const uint8_t *b = (uint8_t *)tb.shadow + batch * r->stride_b * type_bytes(r->type);
+	uint64_t at = batch * r->stride_c + (uint64_t)i * r->ldc + j;
+	float got = get(tc.shadow, r->out_type, at), want;
+	double sum = 0, size = 0, bound, u = r->k * 0x1p-24;
+	uint32_t k;
+
+	if (exact) {
+		want = model(r, a, b, i, j);
+		if (r->out_type == KILN_TYPE_BF16)
+			want = from_bf16(to_bf16(want));
+		if (!memcmp(&want, &got, 4))
+			return true;
+		printf("# [%u] (%u, %u): expected %a, got %a\n", batch, i, j, want, got);
+		return false;
+	}
+	for (k = 0; k < r->k; k++) {
+		double p = (double)get(a, r->type, index_of(r->trans_a, i, k, r->lda)) *
+			   get(b, r->type, index_of(r->trans_b, k, j, r->ldb));
+		sum += p;
+		size += fabs(p);
+	}
+	bound = u / (1 - u) * size;
+	if (r->out_type == KILN_TYPE_BF16)
+		bound += 0x1p-8 * (fabs(sum) + bound);
+	if (fabs(got - sum) <= bound)
+		return true;
+	printf("# [%u] (%u, %u): expected %.9g +- %.3g, got %.9g\n", batch, i, j, sum, bound, got);
+	return false;
+}
+
+/* Everything outside the result is as it was. */
+static bool check_gaps(const struct kiln_matmul *r, uint64_t bytes)
+{
+	uint32_t size = type_bytes(r->out_type), batch, i;
+	const uint8_t *c = tc.shadow;
+	uint64_t at = 0;
+
+	for (batch = 0; batch < r->batch; batch++)
+		for (i = 0; i < r->m; i++) {
+			uint64_t row = (batch * r->stride_c + (uint64_t)i * r->ldc) * size;
+
+			if (memcmp(c + at, before + at, row - at)) {
+				printf("# bytes %llu to %llu, before row %u, were written\n",
+				       (unsigned long long)at, (unsigned long long)row, i);
+				return false;
+			}
+			at = row + (uint64_t)r->n * size;
+		}
+	if (memcmp(c + at, before + at, bytes - at)) {
+		printf("# bytes behind the result were written\n");
+		return false;
+	}
+	return true;
+}
+
+static int run(struct kiln_matmul mm, struct outcome *outcome)
+{
+	int err;
+
+	*outcome = (struct outcome) { 0 };
+	mm.a = ta.addr;
+	mm.b = tb.addr;
+	mm.c = tc.addr;
+	err = kiln_matmul(ops, &mm, on_done, outcome);
+	if (err) {
+		printf("# kiln_matmul: %d %s\n", err, kiln_last_error());
+		return err;
+	}
+	return finish(outcome);
+}
+
+/* samples: how many elements to look at, 0: all. */
+static void check(struct kiln_matmul mm, bool exact, uint32_t samples)
+{
+	struct kiln_matmul r = resolve(mm);
+	uint64_t na = r.batch * r.stride_a, nb = r.batch * r.stride_b;
+	uint64_t bytes = r.batch * r.stride_c * type_bytes(r.out_type) + 64, s;
+	uint32_t batch, i, j;
+	struct outcome outcome;
+	char text[128];
+	bool good;
+
+	describe(text, sizeof(text), &mm);
+	if ((na > nb ? na : nb) * type_bytes(r.type) > ROOM || bytes > ROOM) {
+		ok(false, "%s: does not fit the test's memory", text);
+		return;
+	}
+	tensor_random(&ta, r.type, na);
+	tensor_random(&tb, r.type, nb);
+	for (s = 0; s < bytes; s++)
+		before[s] = s * 7 + 0x5a;
+	memcpy(tc.map, before, bytes);
+	good = !run(mm, &outcome);
+	if (good && !outcome.result.cycles) {
+		printf("# no device cycles\n");
+		good = false;
+	}
+	tensor_download(&tc, bytes);
+	good = good && check_gaps(&r, bytes);
+	if (!samples) {
+		for (batch = 0; good && batch < r.batch; batch++)
+			for (i = 0; good && i < r.m; i++)
+				for (j = 0; good && j < r.n; j++)
+					good = check_element(&r, batch, i, j, exact);
+	} else {
+		/* The corners, and anywhere. */
+		for (s = 0; good && s < samples; s++) {
+			batch = next_random() % r.batch;
+			i = s < 4 ? (s & 1 ? r.m - 1 : 0) : next_random() % r.m;
+			j = s < 4 ? (s & 2 ? r.n - 1 : 0) : next_random() % r.n;
+			good = check_element(&r, batch, i, j, exact);
+		}
+	}
+	ok(good, "%s %s", exact ? "bits" : "value", text);
+}
+
+static void check_grid(void)
+{
+	static const uint32_t edge[] = { 1, 2, 31, 127, 128, 129, 511, 512, 513, 1025 };
+	static const uint32_t some[][3] = {
+		{ 1, 1, 1 }, { 1, 1, 300 }, { 1, 700, 1 }, { 700, 1, 1 }, { 1, 600, 513 },
+		{ 600, 1, 257 }, { 128, 128, 128 }, { 128, 512, 128 }, { 130, 70, 33 },
+		{ 1000, 777, 513 }, { 384, 1024, 1024 }, { 512, 2048, 2049 },
+		{ 1537, 1100, 129 },
+	};
+	uint32_t i, t;
+	enum kiln_type type;
+
+	/* The smallest, all of it and to the bit. */
+	for (t = 0; t < 8; t++)
+		check((struct kiln_matmul) {
+			.type = t & 4 ? KILN_TYPE_F32 : KILN_TYPE_BF16,
+			.out_type = t & 4 ? KILN_TYPE_F32 : KILN_TYPE_BF16,
+			.m = 1, .n = 1, .k = 1, .trans_a = t & 1, .trans_b = t & 2,
+		}, true, 0);
+	/* Every edge in every direction, the others at random. */
+	for (i = 0; i < sizeof(edge) / sizeof(*edge); i++)
+		for (t = 0; t < 3; t++) {
+			uint32_t size[3];
+
+			size[t] = edge[i];
+			size[(t + 1) % 3] = 1 + next_random() % 200;
+			size[(t + 2) % 3] = 1 + next_random() % 200;
+			type = next_random() & 1 ? KILN_TYPE_F32 : KILN_TYPE_BF16;
+			check((struct kiln_matmul) {
+				.type = type, .m = size[0], .n = size[1], .k = size[2],
+				.trans_a = next_random() & 1, .trans_b = next_random() & 1,
+			}, true, 200);
+		}
+	for (i = 0; i < sizeof(some) / sizeof(*some); i++)
+		for (t = 0; t < 4; t++) {
+			type = (i + t) & 1 ? KILN_TYPE_F32 : KILN_TYPE_BF16;
+			check((struct kiln_matmul) {
+				.type = type, .m = some[i][0], .n = some[i][1], .k = some[i][2],
+				.trans_a = t & 1, .trans_b = t & 2,
+			}, false, 150);
+		}
+}
+
+static void check_strides(void)
+{
+	struct kiln_matmul mm = {
+		.type = KILN_TYPE_BF16, .m = 200, .n = 300, .k = 150, .batch = 3,
+		.lda = 333, .ldb = 401, .ldc = 310,
+	};
+	int t;
+
+	for (t = 0; t < 4; t++) {
+		mm.trans_a = t & 1;
+		mm.trans_b = t & 2;
+		mm.out_type = t & 1 ? KILN_TYPE_F32 : 0;
+		check(mm, true, 300);
+	}
+	mm.type = KILN_TYPE_F32;
+	mm.out_type = KILN_TYPE_BF16;
+	mm.stride_a = 70000;
+	mm.stride_b = 130000;
+	mm.stride_c = 62111;
+	check(mm, true, 300);
+	/* Many small ones. */
+	check((struct kiln_matmul) { .type = KILN_TYPE_BF16, .m = 33, .n = 17, .k = 65,
+				     .batch = 100, .trans_b = true }, true, 300);
+	check((struct kiln_matmul) { .type = KILN_TYPE_F32, .m = 150, .n = 600, .k = 40,
+				     .batch = 9, .trans_a = true }, true, 300);
+}
+
+/* Too long for SBUF to keep: both sides stream, in several chunks. */
+static void check_long(void)
+{
+	int t;
+
+	for (t = 0; t < 4; t++)
+		check((struct kiln_matmul) {
+			.type = t & 1 ? KILN_TYPE_F32 : KILN_TYPE_BF16, .out_type = KILN_TYPE_F32,
+			.m = 70, .n = 60, .k = 70001 + t, .trans_a = t & 1, .trans_b = t & 2,
+		}, true, 30);
+	check((struct kiln_matmul) { .type = KILN_TYPE_BF16, .m = 530, .n = 1100, .k = 9001,
+				     .trans_a = true }, false, 60);
+	check((struct kiln_matmul) { .type = KILN_TYPE_BF16, .m = 530, .n = 1100, .k = 9001,
+				     .trans_b = true }, false, 60);
+	check((struct kiln_matmul) { .type = KILN_TYPE_F32, .m = 1300, .n = 700, .k = 4100 },
+	      false, 60);
+}
+
+static void check_random(void)
+{
+	int n;
+
+	for (n = 0; n < 40; n++) {
+		struct kiln_matmul mm = {
+			.type = next_random() & 1 ? KILN_TYPE_F32 : KILN_TYPE_BF16,
+			.out_type = next_random() % 3, .m = 1 + next_random() % 600,
+			.n = 1 + next_random() % 1400, .k = 1 + next_random() % 700,
+			.batch = 1 + next_random() % 3, .trans_a = next_random() & 1,
+			.trans_b = next_random() & 1,
+		};
+
+		if (next_random() & 1)
+			mm.lda = (mm.trans_a ? mm.m : mm.k) + next_random() % 50;
+		if (next_random() & 1)
+			mm.ldb = (mm.trans_b ? mm.k : mm.n) + next_random() % 50;
+		if (next_random() & 1)
+			mm.ldc = mm.n + next_random() % 50;
+		check(mm, true, 60);
+	}
+}
+
+/* The same bits from a program just made, from a kept one, and beside others in flight. */
+static void check_cache(void)
+{
+	struct kiln_matmul mm = { .type = KILN_TYPE_BF16, .m = 300, .n = 520, .k = 290 };
+	uint64_t bytes = (uint64_t)mm.m * mm.n * 2, part = 4u << 20;
+	struct kiln_ops_stats before_stats, after;
+	struct outcome outcome[16] = { { 0 } };
+	void *first = malloc(bytes);
+	bool good = true;
+	int i, err = 0;
+
+	tensor_random(&ta, mm.type, (uint64_t)mm.m * mm.k);
+	tensor_random(&tb, mm.type, (uint64_t)mm.k * mm.n);
+	kiln_ops_get_stats(ops, &before_stats);
+	good = !run(mm, &outcome[0]);
+	memcpy(first, tc.map, bytes);
+	kiln_ops_get_stats(ops, &after);
+	ok(good && after.programs_made == before_stats.programs_made + 1,
+	   "a new shape makes one program");
+
+	memset(outcome, 0, sizeof(outcome));
+	for (i = 0; i < 16 && !err; i++) {
+		struct kiln_matmul each = mm;
+
+		each.a = ta.addr;
+		each.b = tb.addr;
+		each.c = tc.addr + (i % 4) * part;
+		if (i < 4)
+			memset((uint8_t *)tc.map + i * part, 0xff, bytes);
+		err = kiln_matmul(ops, &each, on_done, &outcome[i]);
+	}
+	if (!err)
+		err = kiln_drain(queue);
+	for (i = 0; i < 16; i++)
+		good = good && outcome[i].calls == 1 && !outcome[i].result.res &&
+		       outcome[i].result.cycles == outcome[0].result.cycles;
+	for (i = 0; i < 4; i++)
+		good = good && !memcmp(first, (uint8_t *)tc.map + i * part, bytes);
+	kiln_ops_get_stats(ops, &before_stats);
+	ok(good && !err, "16 in flight: same bits, same cycles");
+	ok(before_stats.programs_made == after.programs_made &&
+	   before_stats.commands == after.commands + 16, "and no program made for them");
+	free(first);
+}
+
+static void refuse(int want, const char *what, struct kiln_matmul mm)
+{
+	struct outcome outcome = { 0 };
+	int err = kiln_matmul(ops, &mm, on_done, &outcome);
+
+	kiln_drain(queue);
+	if (!ok(err == want && !outcome.calls && *kiln_last_error(), "%s is refused: %s", what,
+		kiln_last_error()))
+		printf("# expected %d, got %d, %u calls\n", want, err, outcome.calls);
+}
+
+static void check_bad(void)
+{
+	struct kiln_matmul good = {
+		.type = KILN_TYPE_BF16, .m = 20, .n = 30, .k = 40, .a = ta.addr, .b = tb.addr,
+		.c = tc.addr,
+	}, bad;
+
+#define REFUSE(want, change) do { bad = good; bad.change; refuse(want, #change, bad); } while (0)
+	REFUSE(-ENOTSUP, type = 7);
+	REFUSE(-ENOTSUP, type = 0);
+	REFUSE(-ENOTSUP, out_type = 9);
+	REFUSE(-EINVAL, m = 0);
+	REFUSE(-EINVAL, n = 0);
+	REFUSE(-EINVAL, k = 0);
+	REFUSE(-EINVAL, m = 0x80000000);
+	REFUSE(-EINVAL, lda = 39);
+	REFUSE(-EINVAL, ldb = 29);
+	REFUSE(-EINVAL, ldc = 1);
+	REFUSE(-EINVAL, lda = 0xffffffff);
+	REFUSE(-EINVAL, a = 0);
+	REFUSE(-EINVAL, b++);
+	REFUSE(-EINVAL, c += 3);
+	good.batch = 2;
+	REFUSE(-EINVAL, stride_c = 599);
+	REFUSE(-EINVAL, stride_a = UINT64_MAX);
+	ok(kiln_matmul(ops, NULL, NULL, NULL) == -EINVAL, "no description is refused");
+	check((struct kiln_matmul) { .type = KILN_TYPE_BF16, .m = 20, .n = 30, .k = 40 }, true, 0);
+}
+
+/* An address that is not bound fails that command; the next one works. */
+static void check_fault(void)
+{
+	struct kiln_matmul mm = {
+		.type = KILN_TYPE_BF16, .m = 64, .n = 64, .k = 64, .a = 0x7f0000000000,
+		.b = tb.addr, .c = tc.addr,
+	};
+	struct outcome outcome = { 0 };
+	int err = kiln_matmul(ops, &mm, on_done, &outcome);
+
+	if (!err)
+		err = kiln_drain(queue);
+	if (!ok(!err && outcome.calls == 1 && outcome.result.res == -EFAULT,
+		"a matrix that is not there is -EFAULT"))
+		printf("# expected -EFAULT, got %d, result %d\n", err, outcome.result.res);
+}
+
+int main(void)
+{
+	seed_random();
+	open_card();
+	tensor_make(&ta, ROOM);
+	tensor_make(&tb, ROOM);
+	tensor_make(&tc, ROOM);
+	before = malloc(ROOM);
+	check_grid();
+	check_strides();
+	check_long();
+	check_random();
+	check_cache();
+	check_bad();
+	check_fault();
+	free(before);
+	tensor_free(&ta);
+	tensor_free(&tb);
+	tensor_free(&tc);
+	close_card();
+	return done_testing();
+}
