@@ -318,8 +318,40 @@ static void hostile(void)
 	fw_free(&f);
 }
 
+/* Cards that cannot be made. */
+static void configs(void)
+{
+	static const struct {
+		struct kiln_sim_config config;
+		bool good;
+	} cases[] = {
+		{ { 2, 2, 1ull << 30 }, true },
+		{ { 1, 1, 1 << KILN_LARGE_SHIFT }, true },
+		{ { 3, KILN_MAX_CORES, 1ull << 40 }, true },
+		{ { 0, 2, 1 << 30 }, false },
+		{ { 4, 2, 1 << 30 }, false },
+		{ { 2, 0, 1 << 30 }, false },
+		{ { 2, KILN_MAX_CORES + 1, 1 << 30 }, false },
+		{ { 2, UINT32_MAX, 1 << 30 }, false },
+		{ { 2, 2, 0 }, false },
+		{ { 2, 2, 3 }, false },
+		{ { 2, 2, (1 << 30) + 4096 }, false },
+		{ { 2, 2, 1ull << 63 }, false },
+	};
+
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const struct kiln_sim_config *config = &cases[i].config;
+		const char *why = kiln_sim_check(config);
+
+		OK(!why == cases[i].good && !kiln_sim_size(config) == !cases[i].good,
+		   "generation %u, cores %u, hbm %#llx: %s", config->generation,
+		   config->cores, (long long)config->hbm_bytes, why ? why : "good");
+	}
+}
+
 int main(void)
 {
+	configs();
 	boot();
 	boot_errors();
 	commands();
