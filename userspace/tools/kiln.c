@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/* kiln: what the card is, a run of an op, a test of all of it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "kiln.h"
+#include "options.h"
+
+static const char help[] =
+"usage: kiln info [--json] [--transport T]\n"
+"       kiln run matmul --m M --n N --k K [OPTION...]\n"
+"       kiln run attention --heads H --seq-q S --seq-kv S --dim D [OPTION...]\n"
+"       kiln selftest [--submit W] [--transport T] [--repeat N]\n"
+"       kiln help | version\n"
+"\n"
+"info      what card this is and how much of its memory is in use\n"
+"run       one op on the card: time, device time, and with --check the error\n"
+"selftest  a table of them, each checked; exit status 1 if one is wrong\n"
+"\n"
+"Options of both ops:\n"
+"  --dtype bf16|f32     of the inputs (default bf16, or what the files hold)\n"
+"  --seed N             for inputs that are not read from files (default 1)\n"
+"  --repeat N           run it N times, show the fastest (default 1)\n"
+"  --check              compare with float64 on this CPU\n"
+"  --out FILE           write the result: .npy, f4\n"
+"  --out-raw            write bf16 results as their bits: .npy, u2\n"
+"  --json               one JSON object\n"
+"  --submit uring|ioctl (default io_uring, or the ioctl where that is forbidden)\n"
+"  --transport drm[:/dev/accel/accelN] | sim[:generation=trn2,cores=1,hbm=4G,threads=1]\n"
+"matmul: C = A B\n"
+"  --batch N  --trans-a  --trans-b  --out-dtype bf16|f32\n"
+"  --a FILE --b FILE    .npy, [m, k] and [k, n] (transposed if so said), or three\n"
+"                       dimensions with the batch first; sizes need not be given then\n"
+"attention: softmax(scale Q K') V, head by head\n"
+"  --kv-heads H  --causal  --scale X (default 1 / sqrt(dim))\n"
+"  --q FILE --k FILE --v FILE   .npy, [heads, seq_q, dim], [kv_heads, seq_kv, dim]\n"
+"Files hold '<f4' or '<f8', or bf16 bits as '<u2' or '|V2'.\n";
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "info", command_info },
+	{ "run", command_run },
+	{ "selftest", command_selftest },
+};
+
+static int finish(int status)
+{
+	/* A full disk or a closed pipe must not look like success. */
+	if (fflush(stdout) || ferror(stdout)) {
+		if (!status)
+			perror("kiln: standard output");
+		return status ? status : 1;
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return usage_error("kiln", "a command is wanted: info, run, selftest or help");
+	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		fputs(help, stdout);
+		return finish(0);
+	}
+	if (!strcmp(argv[1], "version") || !strcmp(argv[1], "--version")) {
+		printf("kiln %d.%d.%d\n", KILN_VERSION_MAJOR, KILN_VERSION_MINOR,
+		       KILN_VERSION_PATCH);
+		return finish(0);
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return finish(commands[i].run(argc - 2, argv + 2));
+	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest and help",
+			   argv[1]);
+}
