@@ -12,6 +12,21 @@ const struct kiln_ops *kiln_ops_get(enum kiln_ops_level level)
 	switch (level) {
 	case KILN_OPS_REF:
 		return &kiln_ops_ref;
+#if defined(__x86_64__) && !defined(KILN_NO_VECTOR)
+	case KILN_OPS_AVX2:
+		if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+			return &kiln_ops_avx2;
+		return NULL;
+	case KILN_OPS_AVX512:
+		if (__builtin_cpu_supports("avx512f") &&
+		    __builtin_cpu_supports("avx512bw") &&
+		    __builtin_cpu_supports("avx512vl") &&
+		    __builtin_cpu_supports("avx512dq") &&
+		    __builtin_cpu_supports("avx512bf16") &&
+		    __builtin_cpu_supports("fma"))
+			return &kiln_ops_avx512;
+		return NULL;
+#endif
 	default:
 		return NULL;
 	}

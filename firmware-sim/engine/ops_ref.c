@@ -97,7 +97,7 @@ static void reciprocal(float *dst, const float *src, size_t n)
 		dst[i] = 1 / src[i];
 }
 
-static void select(float *dst, const float *predicate, const float *a, float s,
+static void choose(float *dst, const float *predicate, const float *a, float s,
 		   size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -220,7 +220,7 @@ const struct kiln_ops kiln_ops_ref = {
 	.binary_scalar = binary_scalar,
 	.activation = activation,
 	.reciprocal = reciprocal,
-	.select = select,
+	.select = choose,
 	.reduce = reduce,
 	.pack_pairs = pack_pairs,
 	.matmul_bf16 = matmul_bf16,

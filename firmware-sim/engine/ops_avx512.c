@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Tile kernels for AVX-512 with BF16. Same bits as ops_ref.c.
+ */
+#include "engine/ops.h"
+
+#if defined(__x86_64__) && !defined(KILN_NO_VECTOR)
+
+#include <immintrin.h>
+#include <string.h>
+
+#define MR	8	/* 8 rows of two vectors: 16 sums hide the latency, and 128 is a multiple */
+#define W	16
+
+#define INLINE	static inline __attribute__((always_inline))
+
+static inline __mmask16 tail(size_t n)
+{
+	return n >= W ? 0xffff : (1u << n) - 1;
+}
+
+static inline __m512 quiet(__m512 x)
+{
+	return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+				  _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+}
+
+/* ------------------------------------------------------- conversions -- */
+
+static void load(float *dst, const void *src, size_t n, enum kiln_dtype dtype)
+{
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+		__m512 x;
+
+		switch (dtype) {
+		case KILN_BF16:
+			x = _mm512_castsi512_ps(_mm512_slli_epi32(
+				_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(
+					m, (const uint16_t *)src + i)), 16));
+			break;
+		case KILN_U8:
+			x = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
+				_mm_maskz_loadu_epi8(m, (const uint8_t *)src + i)));
+			break;
+		case KILN_I32:
+			x = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(
+				m, (const int32_t *)src + i));
+			break;
+		case KILN_U32:
+			x = _mm512_cvtepu32_ps(_mm512_maskz_loadu_epi32(
+				m, (const uint32_t *)src + i));
+			break;
+		default:
+			x = _mm512_maskz_loadu_ps(m, (const float *)src + i);
+			break;
+		}
+		_mm512_mask_storeu_ps(dst + i, m, x);
+	}
+}
+
+/* VCVTNEPS2BF16 would make denormals zero. */
+static inline __m256i to_bf16(__m512 x)
+{
+	__m512i u = _mm512_castps_si512(quiet(x));
+	__m512i even = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+
+	u = _mm512_add_epi32(u, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(u, 16));
+}
+
+static void store(void *dst, const float *src, size_t n, enum kiln_dtype dtype)
+{
+	const __m512 zero = _mm512_setzero_ps();
+
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+		__m512 x = _mm512_maskz_loadu_ps(m, src + i);
+		__mmask16 big;
+		__m512i v;
+
+		switch (dtype) {
+		case KILN_BF16:
+			_mm256_mask_storeu_epi16((uint16_t *)dst + i, m, to_bf16(x));
+			break;
+		case KILN_U8:
+			/* max gives its second operand for a NaN */
+			x = _mm512_min_ps(_mm512_max_ps(x, zero), _mm512_set1_ps(255));
+			_mm_mask_storeu_epi8((uint8_t *)dst + i, m,
+					     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+			break;
+		case KILN_I32:
+			/* too small and NaN give INT32_MIN by themselves */
+			big = _mm512_cmp_ps_mask(x, _mm512_set1_ps(0x1p31f), _CMP_GE_OQ);
+			v = _mm512_mask_mov_epi32(_mm512_cvtps_epi32(x), big,
+						  _mm512_set1_epi32(INT32_MAX));
+			v = _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), v);
+			_mm512_mask_storeu_epi32((int32_t *)dst + i, m, v);
+			break;
+		case KILN_U32:
+			/* too big gives UINT32_MAX by itself */
+			v = _mm512_cvtps_epu32(_mm512_max_ps(x, zero));
+			_mm512_mask_storeu_epi32((uint32_t *)dst + i, m, v);
+			break;
+		default:
+			_mm512_mask_storeu_ps((float *)dst + i, m, quiet(x));
+			break;
+		}
+	}
+}
+
+/* -------------------------------------------------------- arithmetic -- */
+
+/* NaN wins; of two zeros, the hardware gives the second operand. */
+static inline __m512 max(__m512 a, __m512 b)
+{
+	__m512 r = _mm512_and_ps(_mm512_max_ps(a, b), _mm512_max_ps(b, a));
+
+	return _mm512_mask_mov_ps(r, _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q),
+				  _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+}
+
+static inline __m512 min(__m512 a, __m512 b)
+{
+	__m512 r = _mm512_or_ps(_mm512_min_ps(a, b), _mm512_min_ps(b, a));
+
+	return _mm512_mask_mov_ps(r, _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q),
+				  _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+}
+
+static inline __m512 truth(__mmask16 m)
+{
+	return _mm512_maskz_mov_ps(m, _mm512_set1_ps(1));
+}
+
+static inline __mmask16 not_zero(__m512 x)
+{
+	return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
+
+INLINE __m512 alu(enum kiln_alu op, __m512 a, __m512 b)
+{
+	switch (op) {
+	case KILN_ALU_ADD:
+		return _mm512_add_ps(a, b);
+	case KILN_ALU_SUBTRACT:
+		return _mm512_sub_ps(a, b);
+	case KILN_ALU_MULTIPLY:
+		return _mm512_mul_ps(a, b);
+	case KILN_ALU_MAX:
+		return max(a, b);
+	case KILN_ALU_MIN:
+		return min(a, b);
+	case KILN_ALU_EQ:
+		return truth(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ));
+	case KILN_ALU_NE:
+		return truth(_mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ));
+	case KILN_ALU_GE:
+		return truth(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ));
+	case KILN_ALU_GT:
+		return truth(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ));
+	case KILN_ALU_LE:
+		return truth(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ));
+	case KILN_ALU_LT:
+		return truth(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ));
+	case KILN_ALU_AND:
+		return truth(not_zero(a) & not_zero(b));
+	case KILN_ALU_OR:
+		return truth(not_zero(a) | not_zero(b));
+	default:
+		return a;
+	}
+}
+
+/* DO(op) with op a constant, so that the loop in it has no choice left to make. */
+#define FOR_ALU(op, DO)							\
+	switch (op) {							\
+	case KILN_ALU_ADD:	DO(KILN_ALU_ADD); break;		\
+	case KILN_ALU_SUBTRACT:	DO(KILN_ALU_SUBTRACT); break;		\
+	case KILN_ALU_MULTIPLY:	DO(KILN_ALU_MULTIPLY); break;		\
+	case KILN_ALU_MAX:	DO(KILN_ALU_MAX); break;		\
+	case KILN_ALU_MIN:	DO(KILN_ALU_MIN); break;		\
+	case KILN_ALU_EQ:	DO(KILN_ALU_EQ); break;			\
+	case KILN_ALU_NE:	DO(KILN_ALU_NE); break;			\
+	case KILN_ALU_GE:	DO(KILN_ALU_GE); break;			\
+	case KILN_ALU_GT:	DO(KILN_ALU_GT); break;			\
+	case KILN_ALU_LE:	DO(KILN_ALU_LE); break;			\
+	case KILN_ALU_LT:	DO(KILN_ALU_LT); break;			\
+	case KILN_ALU_AND:	DO(KILN_ALU_AND); break;		\
+	case KILN_ALU_OR:	DO(KILN_ALU_OR); break;			\
+	default:		DO(KILN_ALU_BYPASS); break;		\
+	}
+
+INLINE void binary_with(enum kiln_alu op, float *dst, const float *a, const float *b,
+			size_t n)
+{
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+
+		_mm512_mask_storeu_ps(dst + i, m,
+				      alu(op, _mm512_maskz_loadu_ps(m, a + i),
+					  _mm512_maskz_loadu_ps(m, b + i)));
+	}
+}
+
+static void binary(enum kiln_alu op, float *dst, const float *a, const float *b,
+		   size_t n)
+{
+#define DO(op) binary_with(op, dst, a, b, n)
+	FOR_ALU(op, DO)
+#undef DO
+}
+
+INLINE void scalar_with(enum kiln_alu op, float *dst, const float *a, float s,
+			bool reverse, size_t n)
+{
+	__m512 y = _mm512_set1_ps(s);
+
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+		__m512 x = _mm512_maskz_loadu_ps(m, a + i);
+
+		_mm512_mask_storeu_ps(dst + i, m, reverse ? alu(op, y, x) : alu(op, x, y));
+	}
+}
+
+static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
+			  bool reverse, size_t n)
+{
+#define DO(op) scalar_with(op, dst, a, s, reverse, n)
+	FOR_ALU(op, DO)
+#undef DO
+}
+
+static inline __m512 exp_of(__m512 x)
+{
+	const __m512 one = _mm512_set1_ps(1);
+	__m512 t, n, r, q, y;
+
+	/* both give their second operand for a NaN */
+	t = _mm512_max_ps(_mm512_set1_ps(KILN_EXP_MIN), x);
+	t = _mm512_min_ps(_mm512_set1_ps(KILN_EXP_MAX), t);
+	n = _mm512_roundscale_ps(_mm512_mul_ps(t, _mm512_set1_ps(KILN_LOG2E)),
+				 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	r = _mm512_fmadd_ps(n, _mm512_set1_ps(-KILN_LN2_HI), t);
+	r = _mm512_fmadd_ps(n, _mm512_set1_ps(-KILN_LN2_LO), r);
+	q = _mm512_set1_ps(KILN_EXP_C7);
+	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C6));
+	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C5));
+	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C4));
+	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C3));
+	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C2));
+	y = _mm512_add_ps(_mm512_fmadd_ps(q, _mm512_mul_ps(r, r), r), one);
+	return _mm512_scalef_ps(y, n);
+}
+
+INLINE __m512 act(enum kiln_activation func, __m512 x)
+{
+	switch (func) {
+	case KILN_ACT_EXP:
+		return exp_of(x);
+	case KILN_ACT_SQUARE:
+		return _mm512_mul_ps(x, x);
+	case KILN_ACT_RELU:
+		/* a NaN stays: it is not less than 0 */
+		return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(),
+								_CMP_LE_OQ),
+					  _mm512_setzero_ps());
+	case KILN_ACT_ABS:
+		return _mm512_abs_ps(x);
+	default:
+		return x;
+	}
+}
+
+#define ACTIVATION(func)						\
+	for (size_t i = 0; i < n; i += W) {				\
+		__mmask16 m = tail(n - i);				\
+									\
+		_mm512_mask_storeu_ps(dst + i, m, act(func,		\
+			_mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, src + i), s, b))); \
+	}
+
+static void activation(enum kiln_activation func, float *dst, const float *src,
+		       float scale, float bias, size_t n)
+{
+	__m512 s = _mm512_set1_ps(scale), b = _mm512_set1_ps(bias);
+
+	switch (func) {
+	case KILN_ACT_EXP:
+		ACTIVATION(KILN_ACT_EXP);
+		break;
+	case KILN_ACT_SQUARE:
+		ACTIVATION(KILN_ACT_SQUARE);
+		break;
+	case KILN_ACT_RELU:
+		ACTIVATION(KILN_ACT_RELU);
+		break;
+	case KILN_ACT_ABS:
+		ACTIVATION(KILN_ACT_ABS);
+		break;
+	default:
+		ACTIVATION(KILN_ACT_COPY);
+		break;
+	}
+}
+
+static void reciprocal(float *dst, const float *src, size_t n)
+{
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+
+		_mm512_mask_storeu_ps(dst + i, m,
+			_mm512_div_ps(_mm512_set1_ps(1), _mm512_maskz_loadu_ps(m, src + i)));
+	}
+}
+
+static void choose(float *dst, const float *predicate, const float *a, float s,
+		   size_t n)
+{
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+		__mmask16 p = not_zero(_mm512_maskz_loadu_ps(m, predicate + i));
+
+		_mm512_mask_storeu_ps(dst + i, m,
+			_mm512_mask_mov_ps(_mm512_set1_ps(s), p,
+					   _mm512_maskz_loadu_ps(m, a + i)));
+	}
+}
+
+INLINE void reduce_with(enum kiln_alu op, float lane[KILN_LANES], const float *x,
+			size_t n)
+{
+	__m512 lo = _mm512_loadu_ps(lane), hi = _mm512_loadu_ps(lane + W);
+	size_t i = 0;
+
+	for (; i + 2 * W <= n; i += 2 * W) {
+		lo = alu(op, lo, _mm512_loadu_ps(x + i));
+		hi = alu(op, hi, _mm512_loadu_ps(x + i + W));
+	}
+	if (i < n) {
+		__mmask16 m = tail(n - i);
+
+		lo = _mm512_mask_mov_ps(lo, m, alu(op, lo, _mm512_maskz_loadu_ps(m, x + i)));
+		m = n - i > W ? tail(n - i - W) : 0;
+		hi = _mm512_mask_mov_ps(hi, m, alu(op, hi, _mm512_maskz_loadu_ps(m, x + i + W)));
+	}
+	_mm512_storeu_ps(lane, lo);
+	_mm512_storeu_ps(lane + W, hi);
+}
+
+static void reduce(enum kiln_alu op, float lane[KILN_LANES], const float *x, size_t n)
+{
+	switch (op) {
+	case KILN_ALU_MULTIPLY:
+		reduce_with(KILN_ALU_MULTIPLY, lane, x, n);
+		break;
+	case KILN_ALU_MAX:
+		reduce_with(KILN_ALU_MAX, lane, x, n);
+		break;
+	case KILN_ALU_MIN:
+		reduce_with(KILN_ALU_MIN, lane, x, n);
+		break;
+	default:
+		reduce_with(KILN_ALU_ADD, lane, x, n);
+		break;
+	}
+}
+
+/* ------------------------------------------------------------ matmul -- */
+
+static inline __m512i pairs(const uint16_t *even, const uint16_t *odd, __mmask16 m)
+{
+	__m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, even));
+	__m512i hi = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, odd));
+
+	return _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16));
+}
+
+static void pack_pairs(uint32_t *dst, size_t pitch, unsigned int width,
+		       const uint16_t *even, const uint16_t *odd, size_t n)
+{
+	for (size_t at = 0; at < n; at += width, dst += pitch) {
+		for (unsigned int i = 0; i < width; i += W) {
+			size_t left = n - at > i ? n - at - i : 0;
+			__mmask16 m = tail(width - i);
+
+			_mm512_mask_storeu_epi32(dst + i, m,
+				pairs(even + at + i, odd + at + i, tail(left)));
+		}
+	}
+}
+
+/* One block of mr rows and two vectors of C. rows: of C, at most mr. */
+INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
+		  const uint32_t *a, const uint32_t *b, float *c, uint32_t rows,
+		  __mmask16 lo, __mmask16 hi)
+{
+	__m512 sum[MR][2];
+
+	for (unsigned int i = 0; i < mr; i++) {
+		bool load = mm->accumulate && i < rows;
+
+		sum[i][0] = _mm512_maskz_loadu_ps(load ? lo : 0, c + i * mm->pitch);
+		sum[i][1] = _mm512_maskz_loadu_ps(load ? hi : 0, c + i * mm->pitch + W);
+	}
+	for (uint32_t k = mm->rows; k; k--, a += MR, b += KILN_PANEL) {
+		__m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + W);
+
+#pragma GCC unroll 16
+		for (unsigned int i = 0; i < mr; i++) {
+			__m512i x = _mm512_set1_epi32(a[i]);
+
+			if (bf16) {
+				sum[i][0] = _mm512_dpbf16_ps(sum[i][0], (__m512bh)x, (__m512bh)b0);
+				sum[i][1] = _mm512_dpbf16_ps(sum[i][1], (__m512bh)x, (__m512bh)b1);
+			} else {
+				sum[i][0] = _mm512_fmadd_ps(_mm512_castsi512_ps(x),
+							    _mm512_castsi512_ps(b0), sum[i][0]);
+				sum[i][1] = _mm512_fmadd_ps(_mm512_castsi512_ps(x),
+							    _mm512_castsi512_ps(b1), sum[i][1]);
+			}
+		}
+	}
+	for (unsigned int i = 0; i < mr; i++) {
+		if (i >= rows)
+			break;
+		_mm512_mask_storeu_ps(c + i * mm->pitch, lo, quiet(sum[i][0]));
+		_mm512_mask_storeu_ps(c + i * mm->pitch + W, hi, quiet(sum[i][1]));
+	}
+}
+
+INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
+{
+	for (uint32_t n = 0; n < mm->n; n += KILN_PANEL) {
+		const uint32_t *b = mm->b + (size_t)n * mm->rows;
+		uint32_t cols = mm->n - n;
+		__mmask16 lo = tail(cols), hi = cols > W ? tail(cols - W) : 0;
+
+		for (uint32_t m = 0; m < mm->m; m += MR) {
+			const uint32_t *a = mm->a + (size_t)m * mm->rows;
+			float *c = mm->c + m * mm->pitch + n;
+			uint32_t rows = mm->m - m;
+
+			if (rows >= MR)
+				block(bf16, MR, mm, a, b, c, MR, lo, hi);
+			else if (rows == 1)
+				block(bf16, 1, mm, a, b, c, 1, lo, hi);
+			else if (rows <= 4)
+				block(bf16, 4, mm, a, b, c, rows, lo, hi);
+			else
+				block(bf16, MR, mm, a, b, c, rows, lo, hi);
+		}
+	}
+}
+
+static void matmul_bf16(const struct kiln_matmul *mm)
+{
+	matmul(true, mm);
+}
+
+static void matmul_f32(const struct kiln_matmul *mm)
+{
+	matmul(false, mm);
+}
+
+/* --------------------------------------------------------- transpose -- */
+
+/* 16 rows of 16 words to 16 columns. */
+INLINE void transpose_block(__m512i r[16])
+{
+	__m512i t[16];
+
+	for (unsigned int i = 0; i < 16; i += 2) {
+		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+	}
+	for (unsigned int i = 0; i < 16; i += 4) {
+		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+	}
+	/* r[4 g + j]: column 4 l + j of rows 4 g to 4 g + 3 in its lane l */
+	for (unsigned int j = 0; j < 4; j++) {
+		__m512i a = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
+		__m512i b = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+		__m512i c = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+		__m512i d = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+
+		t[j] = _mm512_shuffle_i32x4(a, c, 0x88);
+		t[8 + j] = _mm512_shuffle_i32x4(a, c, 0xdd);
+		t[4 + j] = _mm512_shuffle_i32x4(b, d, 0x88);
+		t[12 + j] = _mm512_shuffle_i32x4(b, d, 0xdd);
+	}
+	for (unsigned int i = 0; i < 16; i++)
+		r[i] = t[i];
+}
+
+INLINE void transpose(unsigned int esize, uint8_t *dst, size_t dst_pitch,
+		      const uint8_t *src, size_t src_pitch, unsigned int rows,
+		      unsigned int cols)
+{
+	for (unsigned int i = 0; i < rows; i += 16) {
+		unsigned int h = rows - i < 16 ? rows - i : 16;
+
+		for (unsigned int j = 0; j < cols; j += 16) {
+			unsigned int w = cols - j < 16 ? cols - j : 16;
+			const uint8_t *from = src + i * src_pitch + j * esize;
+			uint8_t *to = dst + j * dst_pitch + i * esize;
+			__m512i r[16];
+
+			for (unsigned int k = 0; k < 16; k++) {
+				__mmask16 m = k < h ? tail(w) : 0;
+
+				if (esize == 4)
+					r[k] = _mm512_maskz_loadu_epi32(m, from + k * src_pitch);
+				else
+					r[k] = _mm512_cvtepu16_epi32(
+						_mm256_maskz_loadu_epi16(m, from + k * src_pitch));
+			}
+			transpose_block(r);
+			for (unsigned int k = 0; k < 16 && k < w; k++) {
+				if (esize == 4)
+					_mm512_mask_storeu_epi32(to + k * dst_pitch, tail(h), r[k]);
+				else
+					_mm256_mask_storeu_epi16(to + k * dst_pitch, tail(h),
+								 _mm512_cvtepi32_epi16(r[k]));
+			}
+		}
+	}
+}
+
+static void transpose16(void *dst, size_t dst_pitch, const void *src,
+			size_t src_pitch, unsigned int rows, unsigned int cols)
+{
+	transpose(2, dst, dst_pitch, src, src_pitch, rows, cols);
+}
+
+static void transpose32(void *dst, size_t dst_pitch, const void *src,
+			size_t src_pitch, unsigned int rows, unsigned int cols)
+{
+	transpose(4, dst, dst_pitch, src, src_pitch, rows, cols);
+}
+
+const struct kiln_ops kiln_ops_avx512 = {
+	.name = "avx512",
+	.mr = MR,
+	.load = load,
+	.store = store,
+	.binary = binary,
+	.binary_scalar = binary_scalar,
+	.activation = activation,
+	.reciprocal = reciprocal,
+	.select = choose,
+	.reduce = reduce,
+	.pack_pairs = pack_pairs,
+	.matmul_bf16 = matmul_bf16,
+	.matmul_f32 = matmul_f32,
+	.transpose16 = transpose16,
+	.transpose32 = transpose32,
+};
+
+#endif

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The tile kernels: each vector path against the reference, bit for bit, over
+ * special values and random ones; the reference against arithmetic that is
+ * done another way.
+ */
+#include "engine.h"
+
+#define N	1024
+
+static const uint32_t specials[] = {
+	0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007fffff, 0x807fffff,
+	0x00800000, 0x80800000, 0x00800001, 0x01000000, 0x00ffffff, 0x33800000,
+	0x3effffff, 0x3f000000, 0xbf000000, 0x3f7fffff, 0x3f800000, 0xbf800000,
+	0x3f800001, 0x3f808000, 0x3f818000, 0x3f808001, 0x3fc00000, 0x40200000,
+	0x437f0000, 0x437f8000, 0x437effff, 0x43800000, 0x4affffff, 0x4effffff,
+	0x4f000000, 0xcf000000, 0xcf000001, 0xceffffff, 0x4f7fffff, 0x4f800000,
+	0x7f7fffff, 0xff7fffff, 0x7f7f8000, 0x7f800000, 0xff800000, 0x7fc00000,
+	0xffc00000, 0x7f800001, 0xffa12345, 0x7fffffff, 0x42b17218, 0x42b17217,
+	0xc2aeac50, 0xc2ce8ed0, 0xc2cff1b5, 0xc2d00000, 0x42b20000, 0xc2b00000,
+};
+#define SPECIALS	(sizeof(specials) / sizeof(specials[0]))
+
+/* A value: special, any bits, or of everyday size. */
+static uint32_t any_bits(void)
+{
+	switch (rng() % 4) {
+	case 0:
+		return specials[rng() % SPECIALS];
+	case 1:
+		return rng();
+	case 2:
+		return float_bits(rng_float() * 60);
+	default:
+		return float_bits(rng_float());
+	}
+}
+
+static void fill(float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t bits = any_bits();
+
+		memcpy(&x[i], &bits, sizeof(bits));
+	}
+}
+
+static uint32_t quiet_bits(uint32_t bits)
+{
+	return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : bits;
+}
+
+/* The same but for what a NaN looks like: that is settled when it is stored. */
+static bool same(const float *a, const float *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (quiet_bits(float_bits(a[i])) != quiet_bits(float_bits(b[i]))) {
+			printf("# [%zu] %08x, reference %08x\n", i, float_bits(a[i]),
+			       float_bits(b[i]));
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool same_bytes(const void *a, const void *b, size_t n)
+{
+	const uint8_t *x = a, *y = b;
+
+	for (size_t i = 0; i < n; i++) {
+		if (x[i] != y[i]) {
+			printf("# byte %zu: %02x, reference %02x\n", i, x[i], y[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
+static float x[N + 8], y[N + 8], out[N + 8], want[N + 8];
+
+static void test_conversions(const struct kiln_ops *ops)
+{
+	static const enum kiln_dtype dtypes[] = { KILN_F32, KILN_BF16, KILN_I32, KILN_U32, KILN_U8 };
+	static const char *names[] = { "f32", "bf16", "i32", "u32", "u8" };
+
+	for (unsigned int t = 0; t < 5; t++) {
+		bool good = true;
+
+		for (int round = 0; round < 400 && good; round++) {
+			size_t n = rng() % (N - 4) + 1;
+			uint32_t bytes = kiln_dtype_bytes(dtypes[t]);
+
+			fill(x, N);
+			for (unsigned int i = 0; i < n * bytes; i++) {
+				if (round & 1)
+					((uint8_t *)x)[i] = rng();
+			}
+			memset(out, 0xaa, sizeof(out));
+			memset(want, 0xaa, sizeof(want));
+			ops->load(out, x, n, dtypes[t]);
+			kiln_ops_ref.load(want, x, n, dtypes[t]);
+			good &= same_bytes(out, want, sizeof(out));
+
+			fill(x, N);
+			memset(out, 0xaa, sizeof(out));
+			memset(want, 0xaa, sizeof(want));
+			ops->store(out, x, n, dtypes[t]);
+			kiln_ops_ref.store(want, x, n, dtypes[t]);
+			good &= same_bytes(out, want, sizeof(out));
+		}
+		ok(good, "%s: load and store %s", ops->name, names[t]);
+	}
+}
+
+static void test_elementwise(const struct kiln_ops *ops)
+{
+	for (int op = 0; op < KILN_ALU_OPS; op++) {
+		bool good = true;
+
+		for (int round = 0; round < 300 && good; round++) {
+			size_t n = rng() % N + 1;
+			float s = bits_float(any_bits());
+			bool reverse = rng() & 1;
+
+			fill(x, N);
+			fill(y, N);
+			for (size_t i = 0; i < n; i++) {
+				if (rng() % 8 == 0)
+					y[i] = x[i];
+			}
+			memset(out, 0xaa, sizeof(out));
+			memset(want, 0xaa, sizeof(want));
+			ops->binary(op, out, x, y, n);
+			kiln_ops_ref.binary(op, want, x, y, n);
+			good &= same(out, want, N + 8);
+			ops->binary_scalar(op, out, x, s, reverse, n);
+			kiln_ops_ref.binary_scalar(op, want, x, s, reverse, n);
+			good &= same(out, want, N + 8);
+		}
+		ok(good, "%s: alu %d", ops->name, op);
+	}
+	for (int func = 0; func < KILN_ACTS; func++) {
+		bool good = true;
+
+		for (int round = 0; round < 300 && good; round++) {
+			size_t n = rng() % N + 1;
+			float scale = round % 3 ? 1 : bits_float(any_bits());
+			float bias = round % 4 ? 0 : bits_float(any_bits());
+
+			fill(x, N);
+			memset(out, 0xaa, sizeof(out));
+			memset(want, 0xaa, sizeof(want));
+			ops->activation(func, out, x, scale, bias, n);
+			kiln_ops_ref.activation(func, want, x, scale, bias, n);
+			good &= same(out, want, N + 8);
+		}
+		ok(good, "%s: activation %d", ops->name, func);
+	}
+	bool reciprocal = true, select = true;
+
+	for (int round = 0; round < 300; round++) {
+		size_t n = rng() % N + 1;
+		float s = bits_float(any_bits());
+
+		fill(x, N);
+		fill(y, N);
+		memset(out, 0xaa, sizeof(out));
+		memset(want, 0xaa, sizeof(want));
+		ops->reciprocal(out, x, n);
+		kiln_ops_ref.reciprocal(want, x, n);
+		reciprocal &= same(out, want, N + 8);
+		ops->select(out, x, y, s, n);
+		kiln_ops_ref.select(want, x, y, s, n);
+		select &= same(out, want, N + 8);
+	}
+	ok(reciprocal, "%s: reciprocal", ops->name);
+	ok(select, "%s: select", ops->name);
+}
+
+static void test_reduce(const struct kiln_ops *ops)
+{
+	static const enum kiln_alu alus[] = { KILN_ALU_ADD, KILN_ALU_MULTIPLY, KILN_ALU_MAX,
+					      KILN_ALU_MIN };
+
+	for (unsigned int a = 0; a < 4; a++) {
+		bool good = true;
+
+		for (int round = 0; round < 500 && good; round++) {
+			size_t n = rng() % (round & 1 ? 80 : N) + 1;
+			float lane[KILN_LANES], expect[KILN_LANES];
+
+			for (unsigned int i = 0; i < KILN_LANES; i++)
+				lane[i] = expect[i] = kiln_reduce_identity(alus[a]);
+			for (size_t i = 0; i < n; i++)
+				x[i] = round % 3 ? rng_float() : bits_float(any_bits());
+			ops->reduce(alus[a], lane, x, n);
+			kiln_ops_ref.reduce(alus[a], expect, x, n);
+			good &= same(lane, expect, KILN_LANES);
+		}
+		ok(good, "%s: reduce %d", ops->name, alus[a]);
+	}
+}
+
+/* A bf16 value: about one in three special, exponents that make denormal products. */
+static uint16_t any_bf16(int kind)
+{
+	switch (kind) {
+	case 0:
+		return specials[rng() % SPECIALS] >> 16;
+	case 1:	/* products around 2^-126 */
+		return (rng() & 0x80ff) | (rng() % 4 ? 0x1f80 : 0x2080);
+	case 2:
+		return rng();
+	default:
+		return to_bf16(rng_float());
+	}
+}
+
+static uint32_t pack_a[128 * 144], pack_b[128 * 512], other_a[128 * 144];
+static float c[128 * 520], d[128 * 520];
+
+static void test_matmul(const struct kiln_ops *ops, bool bf16)
+{
+	bool good = true;
+
+	for (int round = 0; round < 60 && good; round++) {
+		uint32_t k = rng() % 128 + 1, m = rng() % 128 + 1, n = rng() % 200 + 1;
+		uint32_t rows = bf16 ? (k + 1) / 2 : k, pitch = n + rng() % 8;
+		int kind = round % 5;
+		struct kiln_matmul mm = { .rows = rows, .m = m, .n = n, .pitch = pitch,
+					  .accumulate = round & 1 };
+
+		if (kind != 4)
+			k = k % 12 + 1, rows = bf16 ? (k + 1) / 2 : k, mm.rows = rows;
+		memset(pack_a, 0, sizeof(pack_a));
+		memset(other_a, 0, sizeof(other_a));
+		for (uint32_t i = 0; i < rows; i++) {
+			for (uint32_t j = 0; j < m; j++) {
+				uint32_t v = bf16 ? any_bf16(kind) | (uint32_t)any_bf16(kind) << 16 :
+					     kind < 3 ? any_bits() : float_bits(rng_float());
+
+				pack_a[j / ops->mr * ops->mr * rows + i * ops->mr + j % ops->mr] = v;
+				other_a[j / kiln_ops_ref.mr * kiln_ops_ref.mr * rows +
+					i * kiln_ops_ref.mr + j % kiln_ops_ref.mr] = v;
+			}
+			for (uint32_t j = 0; j < n; j++) {
+				uint32_t v = bf16 ? any_bf16(kind) | (uint32_t)any_bf16(kind) << 16 :
+					     kind < 3 ? any_bits() : float_bits(rng_float());
+
+				pack_b[j / KILN_PANEL * KILN_PANEL * rows + i * KILN_PANEL +
+				       j % KILN_PANEL] = v;
+			}
+		}
+		for (uint32_t i = 0; i < sizeof(c) / 4; i++)
+			c[i] = d[i] = kind == 1 ? bits_float(rng() & 0x81ffffff) :
+				      bits_float(any_bits());
+		mm.a = pack_a;
+		mm.b = pack_b;
+		mm.c = c;
+		(bf16 ? ops->matmul_bf16 : ops->matmul_f32)(&mm);
+		mm.a = other_a;
+		mm.c = d;
+		(bf16 ? kiln_ops_ref.matmul_bf16 : kiln_ops_ref.matmul_f32)(&mm);
+		good &= same_bytes(c, d, sizeof(c));
+		if (!good)
+			printf("# k %u m %u n %u kind %d\n", k, m, n, kind);
+	}
+	ok(good, "%s: matmul %s", ops->name, bf16 ? "bf16" : "f32");
+}
+
+static void test_moves(const struct kiln_ops *ops)
+{
+	static uint8_t src[128 * 520], dst[128 * 520], expect[128 * 520];
+	bool good = true;
+
+	for (int round = 0; round < 200 && good; round++) {
+		unsigned int rows = rng() % 128 + 1, cols = rng() % 128 + 1;
+		unsigned int esize = round & 1 ? 2 : 4;
+
+		for (size_t i = 0; i < sizeof(src); i++)
+			src[i] = rng();
+		memset(dst, 0, sizeof(dst));
+		memset(expect, 0, sizeof(expect));
+		(esize == 2 ? ops->transpose16 : ops->transpose32)(dst, 516, src, 512, rows, cols);
+		for (unsigned int i = 0; i < rows; i++) {
+			for (unsigned int j = 0; j < cols; j++)
+				memcpy(expect + j * 516 + i * esize, src + i * 512 + j * esize, esize);
+		}
+		good &= same_bytes(dst, expect, sizeof(dst));
+	}
+	ok(good, "%s: transpose", ops->name);
+
+	good = true;
+	for (int round = 0; round < 200 && good; round++) {
+		unsigned int n = rng() % 200 + 1;
+		unsigned int width = round % 3 == 0 ? KILN_PANEL : round % 3 == 1 ? 12 : ops->mr;
+
+		for (size_t i = 0; i < sizeof(src); i++)
+			src[i] = rng();
+		memset(dst, 0, sizeof(dst));
+		memset(expect, 0, sizeof(expect));
+		ops->pack_pairs((uint32_t *)dst, 40, width, (uint16_t *)src,
+				(uint16_t *)(src + 1024), n);
+		kiln_ops_ref.pack_pairs((uint32_t *)expect, 40, width, (uint16_t *)src,
+					(uint16_t *)(src + 1024), n);
+		good &= same_bytes(dst, expect, sizeof(dst));
+	}
+	ok(good, "%s: pack_pairs", ops->name);
+}
+
+/* The reference itself: exp against libm in double. */
+static void test_exp(void)
+{
+	double worst = 0;
+	float at = 0;
+
+	for (uint64_t bits = 0; bits < 1ull << 32; bits += 997) {
+		float v = bits_float(bits), r;
+		double exact;
+		int exponent;
+
+		if (!(v > -87.3f && v < 88.7f))
+			continue;
+		kiln_ops_ref.activation(KILN_ACT_EXP, &r, &v, 1, -0.0f, 1);
+		exact = exp((double)v);
+		frexp(exact, &exponent);
+		if (fabs(r - exact) / ldexp(1, exponent - 24) > worst) {
+			worst = fabs(r - exact) / ldexp(1, exponent - 24);
+			at = v;
+		}
+	}
+	ok(worst < 1.0, "exp is off by %.3f ulp at most (at %a)", worst, at);
+
+	static const struct { float x, y; } points[] = {
+		{ 0, 1 }, { -INFINITY, 0 }, { INFINITY, INFINITY }, { -3e38f, 0 },
+		{ 3e38f, INFINITY }, { 1e-40f, 1 }, { -104, 0 }, { 89, INFINITY },
+	};
+	bool good = true;
+
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+		float r;
+
+		kiln_ops_ref.activation(KILN_ACT_EXP, &r, &points[i].x, 1, 0, 1);
+		good &= r == points[i].y;
+	}
+	ok(good, "exp of zero, infinities and beyond");
+}
+
+static void test_stores(void)
+{
+	static const struct { enum kiln_dtype dtype; float x; uint32_t bits; } points[] = {
+		{ KILN_BF16, 1.00390625f, 0x3f80 },	/* half way: to even, down */
+		{ KILN_BF16, 1.01171875f, 0x3f82 },	/* half way: to even, up */
+		{ KILN_BF16, 3.4e38f, 0x7f80 },
+		{ KILN_BF16, 1e-40f, 0x0001 },
+		{ KILN_BF16, -NAN, 0x7fc0 },
+		{ KILN_F32, -NAN, 0x7fc00000 },
+		{ KILN_I32, 2.5f, 2 }, { KILN_I32, 3.5f, 4 }, { KILN_I32, -2.5f, (uint32_t)-2 },
+		{ KILN_I32, 3e9f, INT32_MAX }, { KILN_I32, -3e9f, 0x80000000 },
+		{ KILN_I32, NAN, 0 },
+		{ KILN_U32, -1, 0 }, { KILN_U32, 3e9f, 3000000000u },
+		{ KILN_U32, 5e9f, UINT32_MAX }, { KILN_U32, NAN, 0 },
+		{ KILN_U8, 254.5f, 254 }, { KILN_U8, 255.5f, 255 }, { KILN_U8, -3, 0 },
+		{ KILN_U8, 1e10f, 255 }, { KILN_U8, NAN, 0 },
+	};
+	bool good = true;
+
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+		uint32_t bits = 0;
+
+		kiln_store_one(&bits, points[i].x, points[i].dtype);
+		if (bits != points[i].bits) {
+			printf("# %g as %d: %x\n", points[i].x, points[i].dtype, bits);
+			good = false;
+		}
+	}
+	ok(good, "conversions round to even, saturate, and know one NaN");
+}
+
+int main(void)
+{
+	rng_start();
+	test_exp();
+	test_stores();
+	for (int level = 0; level < KILN_OPS_LEVELS; level++) {
+		const struct kiln_ops *ops = kiln_ops_get(level);
+
+		if (!ops) {
+			ok(true, "level %d # SKIP not on this host", level);
+			continue;
+		}
+		test_conversions(ops);
+		test_elementwise(ops);
+		test_reduce(ops);
+		test_matmul(ops, true);
+		test_matmul(ops, false);
+		test_moves(ops);
+	}
+	return done();
+}
