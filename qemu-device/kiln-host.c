@@ -17,25 +17,100 @@
 #include "kiln.h"
 #include "trace.h"
 
+/* What a thread waits for the main loop to do; lives on the thread's stack. */
+struct KilnTask {
+    KilnTaskFunc *func;
+    void *arg;
+    bool done;
+    QSIMPLEQ_ENTRY(KilnTask) next;
+};
+
+static void kiln_task_bh(void *opaque)
+{
+    KilnState *s = opaque;
+    struct KilnTask *task;
+
+    qemu_mutex_lock(&s->task_lock);
+    while ((task = QSIMPLEQ_FIRST(&s->tasks))) {
+        QSIMPLEQ_REMOVE_HEAD(&s->tasks, next);
+        /* Nobody can begin to refuse now, and take it away: that needs the BQL. */
+        qemu_mutex_unlock(&s->task_lock);
+        task->func(s, task->arg);
+        qemu_mutex_lock(&s->task_lock);
+        task->done = true;
+    }
+    qemu_cond_broadcast(&s->task_done);
+    qemu_mutex_unlock(&s->task_lock);
+}
+
+/*
+ * Do something that may lead to DMA, called without the card's lock by the
+ * card's threads, or by anybody with the BQL. False: refused.
+ */
+bool kiln_host_task(KilnState *s, KilnTaskFunc *func, void *arg)
+{
+    struct KilnTask task = { .func = func, .arg = arg };
+
+    if (!qatomic_read(&s->iommu) || bql_locked()) {
+        func(s, arg);
+        return true;
+    }
+
+    QEMU_LOCK_GUARD(&s->task_lock);
+    if (s->refuse_tasks) {
+        return false;
+    }
+    QSIMPLEQ_INSERT_TAIL(&s->tasks, &task, next);
+    qemu_bh_schedule(s->task_bh);
+    while (!task.done) {
+        if (s->refuse_tasks) {
+            QSIMPLEQ_REMOVE(&s->tasks, &task, KilnTask, next);
+            return false;
+        }
+        qemu_cond_wait(&s->task_done, &s->task_lock);
+    }
+    return true;
+}
+
+/* With the BQL: from here on no thread waits for it, or they may again. */
+void kiln_host_refuse(KilnState *s, bool refuse)
+{
+    QEMU_LOCK_GUARD(&s->task_lock);
+    s->refuse_tasks = refuse;
+    qemu_cond_broadcast(&s->task_done);
+}
+
+typedef struct KilnMapping {
+    uint64_t addr;
+    dma_addr_t len;
+    DMADirection dir;
+    void *host;
+} KilnMapping;
+
 /*
  * Memory only. dma_memory_rw() would take the BQL for anything else; mapping
- * fails instead, since realize leaves this address space no bounce buffer.
+ * fails instead, since this address space was left no bounce buffer.
  */
-static const MemTxAttrs kiln_attrs = { .memory = 1 };
+static void kiln_map_task(KilnState *s, void *arg)
+{
+    KilnMapping *m = arg;
+
+    m->host = dma_memory_map(pci_get_address_space(PCI_DEVICE(s)), m->addr,
+                             &m->len, m->dir, (MemTxAttrs) { .memory = 1 });
+}
 
 /* The part of [addr, addr + *len) that is in one piece; NULL: no memory there. */
 static void *kiln_map(KilnState *s, uint64_t addr, dma_addr_t *len,
                       DMADirection dir)
 {
-    dma_addr_t wanted = *len;
-    void *host = dma_memory_map(pci_get_address_space(PCI_DEVICE(s)), addr,
-                                len, dir, kiln_attrs);
+    KilnMapping m = { .addr = addr, .len = *len, .dir = dir };
 
-    if (!host || !*len) {
-        trace_kiln_dma_error(addr, wanted, dir == DMA_DIRECTION_FROM_DEVICE);
+    if (!kiln_host_task(s, kiln_map_task, &m) || !m.host || !m.len) {
+        trace_kiln_dma_error(addr, *len, dir == DMA_DIRECTION_FROM_DEVICE);
         return NULL;
     }
-    return host;
+    *len = m.len;
+    return m.host;
 }
 
 static void kiln_unmap(KilnState *s, void *host, dma_addr_t len,
@@ -147,12 +222,11 @@ static void kiln_interrupt(void *opaque, unsigned int vector)
     }
     /* Not the first: the bottom half is on its way already. */
     if (!qatomic_fetch_or(&s->pending, 1u << vector)) {
-        qemu_bh_schedule(s->bh);
+        qemu_bh_schedule(s->msix_bh);
     }
 }
 
-/* Bottom half, so with the BQL. */
-void kiln_raise_pending(void *opaque)
+static void kiln_msix_bh(void *opaque)
 {
     KilnState *s = opaque;
     uint32_t pending = qatomic_xchg(&s->pending, 0);
@@ -202,3 +276,24 @@ const struct kiln_sim_host kiln_host = {
     .now_ns = kiln_now_ns,
     .log = kiln_log,
 };
+
+void kiln_host_init(KilnState *s)
+{
+    PCIDevice *pdev = PCI_DEVICE(s);
+    MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
+
+    pdev->bus_master_as.max_bounce_buffer_size = 0;
+    s->msix_bh = qemu_bh_new_guarded(kiln_msix_bh, s, guard);
+    s->task_bh = qemu_bh_new_guarded(kiln_task_bh, s, guard);
+    qemu_mutex_init(&s->task_lock);
+    qemu_cond_init(&s->task_done);
+    QSIMPLEQ_INIT(&s->tasks);
+}
+
+void kiln_host_cleanup(KilnState *s)
+{
+    qemu_cond_destroy(&s->task_done);
+    qemu_mutex_destroy(&s->task_lock);
+    qemu_bh_delete(s->task_bh);
+    qemu_bh_delete(s->msix_bh);
+}

@@ -65,62 +65,96 @@ void kiln_pool_kick(KilnState *s)
     qemu_mutex_unlock(&p->lock);
 }
 
-/*
- * One look at the card: what has run is retired, what can be done is done, and
- * the core to run next is returned, or -1.
- */
-static int kiln_pool_look(KilnState *s, int ran, bool *more, uint64_t *deadline)
+/* Retire what has run, whoever ran it. Card locked. */
+void kiln_pool_retire(KilnState *s)
 {
-    int core = -1;
+    KilnPool *p = &s->pool;
+    uint32_t ran;
+
+    qemu_mutex_lock(&p->lock);
+    ran = p->ran;
+    p->ran = 0;
+    qemu_mutex_unlock(&p->lock);
+
+    for (; ran; ran &= ran - 1) {
+        trace_kiln_retire(ctz32(ran));
+        s->computing--;
+        kiln_sim_retire(s->sim, ctz32(ran));
+    }
+}
+
+/* Wait until there is something to retire; false when it is past end. */
+bool kiln_pool_wait(KilnState *s, int64_t end)
+{
+    KilnPool *p = &s->pool;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    while (!p->ran) {
+        int64_t left = end - get_clock();
+
+        if (left <= 0) {
+            return false;
+        }
+        qemu_cond_timedwait(&p->came_out, &p->lock,
+                            DIV_ROUND_UP(left, SCALE_MS));
+    }
+    return true;
+}
+
+typedef struct KilnLook {
+    int core;               /* to run next, or -1 */
+    bool more;              /* look again at once */
+    uint64_t deadline;      /* look again at the latest */
+} KilnLook;
+
+/* One look at the card: what has run is retired, what can be done is done. */
+static void kiln_pool_look(KilnState *s, void *arg)
+{
+    KilnLook *look = arg;
 
     kiln_lock(s);
-    if (ran >= 0) {
-        trace_kiln_retire(ran);
-        s->computing--;
-        kiln_sim_retire(s->sim, ran);
-        qemu_cond_broadcast(&s->retired);
-    }
+    kiln_pool_retire(s);
     qatomic_xchg(&s->pool.kicked, false);
-    *more = kiln_sim_service(s->sim);
+    look->more = kiln_sim_service(s->sim);
     kiln_sim_tick(s->sim);
     if (s->computing < s->pool.count - 1) {
-        core = kiln_sim_take(s->sim);
-        s->computing += core >= 0;
+        look->core = kiln_sim_take(s->sim);
+        s->computing += look->core >= 0;
     }
-    *deadline = kiln_sim_deadline(s->sim);
+    look->deadline = kiln_sim_deadline(s->sim);
     kiln_unlock(s);
-    return core;
 }
 
 /* On duty until there is a core to run or nothing to do, which is -1. */
-static int kiln_pool_duty(KilnState *s, int ran)
+static int kiln_pool_duty(KilnState *s)
 {
     KilnPool *p = &s->pool;
-    uint64_t deadline;
-    bool more;
-    int core;
 
     for (;;) {
-        core = kiln_pool_look(s, ran, &more, &deadline);
-        ran = -1;
+        KilnLook look = { .core = -1, .deadline = UINT64_MAX };
+
+        if (!kiln_host_task(s, kiln_pool_look, &look)) {
+            /* The card is being stopped; the one who does so will kick. */
+            qatomic_xchg(&p->kicked, false);
+        }
 
         QEMU_LOCK_GUARD(&p->lock);
-        if (deadline < p->deadline) {
-            p->deadline = deadline;
+        if (look.deadline < p->deadline) {
+            p->deadline = look.deadline;
             if (p->keeper) {
                 qemu_cond_signal(&p->alarm);
             }
         }
-        more |= qatomic_read(&p->kicked);
-        if (core < 0 && more && !p->quit) {
+        look.more |= qatomic_read(&p->kicked);
+        if (look.core < 0 && look.more && !p->quit) {
             continue;
         }
         p->on_duty--;
         /* Leave neither work nor watch to nobody. */
-        if (core >= 0 && (more || !p->keeper)) {
+        if (look.core >= 0 && (look.more || !p->keeper)) {
             kiln_pool_call(p);
         }
-        return core;
+        return look.core;
     }
 }
 
@@ -180,15 +214,17 @@ static void *kiln_pool_thread(void *opaque)
 
     rcu_register_thread();
     while (kiln_pool_sleep(p)) {
-        int core = kiln_pool_duty(s, -1);
+        int core = kiln_pool_duty(s);
 
         while (core >= 0) {
             trace_kiln_run(core);
             kiln_sim_run(s->sim, core);
             qemu_mutex_lock(&p->lock);
+            p->ran |= 1u << core;
             p->on_duty++;
+            qemu_cond_signal(&p->came_out);
             qemu_mutex_unlock(&p->lock);
-            core = kiln_pool_duty(s, core);
+            core = kiln_pool_duty(s);
         }
     }
     rcu_unregister_thread();
@@ -202,6 +238,7 @@ void kiln_pool_start(KilnState *s)
     qemu_mutex_init(&p->lock);
     qemu_cond_init(&p->work);
     qemu_cond_init(&p->alarm);
+    qemu_cond_init(&p->came_out);
     p->deadline = UINT64_MAX;
     p->count = s->threads + 1;
     for (unsigned i = 0; i < p->count; i++) {
@@ -225,6 +262,7 @@ void kiln_pool_stop(KilnState *s)
     for (unsigned i = 0; i < p->count; i++) {
         qemu_thread_join(&p->thread[i]);
     }
+    qemu_cond_destroy(&p->came_out);
     qemu_cond_destroy(&p->alarm);
     qemu_cond_destroy(&p->work);
     qemu_mutex_destroy(&p->lock);

@@ -5,10 +5,10 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "exec/address-spaces.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/log.h"
-#include "qemu/main-loop.h"
 #include "qemu/memfd.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
@@ -111,21 +111,22 @@ static const MemoryRegionOps kiln_doorbell_ops = {
 };
 
 /*
- * Stop the card and wait until no core computes. The BQL stays held: no thread
- * of the card ever waits for it. Card locked.
+ * Stop the card and wait until no core computes, with the BQL. The threads do
+ * not need it to come out: whatever has run is retired here. Card locked.
  */
 static bool kiln_quiesce(KilnState *s)
 {
     int64_t end = get_clock() + KILN_STOP_NS;
 
+    kiln_host_refuse(s, true);
     kiln_sim_stop(s->sim);
-    while (!kiln_sim_idle(s->sim)) {
-        if (get_clock() >= end) {
-            return false;
+    do {
+        kiln_pool_retire(s);
+        if (kiln_sim_idle(s->sim)) {
+            return true;
         }
-        qemu_cond_timedwait(&s->retired, &s->lock, 100);
-    }
-    return true;
+    } while (kiln_pool_wait(s, end));
+    return false;
 }
 
 static void kiln_reset_hold(Object *obj, ResetType type)
@@ -140,8 +141,12 @@ static void kiln_reset_hold(Object *obj, ResetType type)
                      (int)(KILN_STOP_NS / NANOSECONDS_PER_SECOND));
     } else {
         kiln_sim_reset(s->sim);
+        qatomic_set(&s->iommu, pci_device_iommu_address_space(PCI_DEVICE(s)) !=
+                               &address_space_memory);
+        kiln_host_refuse(s, false);
     }
     qatomic_set(&s->pending, 0);
+    kiln_pool_kick(s);
     trace_kiln_reset(s->stuck);
     kiln_unlock(s);
 }
@@ -281,13 +286,9 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
                      PCI_BASE_ADDRESS_MEM_TYPE_64 |
                      PCI_BASE_ADDRESS_MEM_PREFETCH, &s->hbm);
 
-    /* For kiln_map(). */
-    pdev->bus_master_as.max_bounce_buffer_size = 0;
-    s->bh = qemu_bh_new_guarded(kiln_raise_pending, s,
-                                &DEVICE(s)->mem_reentrancy_guard);
     qemu_mutex_init(&s->turn);
     qemu_mutex_init(&s->lock);
-    qemu_cond_init(&s->retired);
+    kiln_host_init(s);
     s->sim = kiln_sim_init(mem, &config, memory_region_get_ram_ptr(&s->hbm),
                            &kiln_host, s);
     kiln_pool_start(s);
@@ -305,8 +306,7 @@ static void kiln_exit(PCIDevice *pdev)
     kiln_unlock(s);
     kiln_pool_stop(s);
 
-    qemu_bh_delete(s->bh);
-    qemu_cond_destroy(&s->retired);
+    kiln_host_cleanup(s);
     qemu_mutex_destroy(&s->lock);
     qemu_mutex_destroy(&s->turn);
     munmap(s->sim, s->sim_size);

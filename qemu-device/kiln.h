@@ -10,6 +10,7 @@
 #define HW_MISC_KILN_H
 
 #include "hw/pci/pci_device.h"
+#include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "qom/object.h"
 
@@ -32,6 +33,8 @@ typedef struct KilnPool {
     QemuMutex lock;         /* of what follows; taken with or without the card's */
     QemuCond work;          /* for sleepers */
     QemuCond alarm;         /* for the keeper */
+    QemuCond came_out;      /* ran has a new bit */
+    uint32_t ran;           /* cores that have run and were not retired yet */
     unsigned on_duty;       /* counts a thread that is called from the call on */
     unsigned sleepers;      /* asleep and not called, without the keeper */
     unsigned calls;         /* sleepers called and not awake yet */
@@ -59,20 +62,36 @@ struct KilnState {
 
     QemuMutex turn;         /* a queue before lock, see kiln_lock() */
     QemuMutex lock;         /* "the card's lock" of kiln_sim.h; inside the BQL */
-    QemuCond retired;       /* with lock: a core has come to rest */
     struct kiln_sim *sim;
     size_t sim_size;
     unsigned computing;     /* threads inside kiln_sim_run(), or about to be */
     bool stuck;             /* a core did not stop: off until a reset succeeds */
     KilnPool pool;
 
-    QEMUBH *bh;
-    uint32_t pending;       /* atomic: MSI-X vectors that bh is to raise */
+    QEMUBH *msix_bh;
+    uint32_t pending;       /* atomic: MSI-X vectors that msix_bh is to raise */
+
+    /*
+     * Behind an IOMMU, every DMA needs the BQL: QEMU's IOMMUs raise interrupts
+     * and change the memory map while they translate. The threads have the main
+     * loop do it, so that whoever has the BQL and waits for them can refuse.
+     */
+    bool iommu;             /* atomic; changes while the card is off */
+    QEMUBH *task_bh;
+    QemuMutex task_lock;    /* of what follows */
+    QemuCond task_done;
+    QSIMPLEQ_HEAD(, KilnTask) tasks;
+    bool refuse_tasks;
 };
+
+typedef void KilnTaskFunc(KilnState *s, void *arg);
 
 /* kiln-host.c */
 extern const struct kiln_sim_host kiln_host;
-void kiln_raise_pending(void *opaque);
+void kiln_host_init(KilnState *s);
+void kiln_host_cleanup(KilnState *s);
+bool kiln_host_task(KilnState *s, KilnTaskFunc *func, void *arg);
+void kiln_host_refuse(KilnState *s, bool refuse);
 
 /* kiln-pool.c */
 void kiln_lock(KilnState *s);
@@ -80,5 +99,7 @@ void kiln_unlock(KilnState *s);
 void kiln_pool_start(KilnState *s);
 void kiln_pool_stop(KilnState *s);
 void kiln_pool_kick(KilnState *s);
+void kiln_pool_retire(KilnState *s);
+bool kiln_pool_wait(KilnState *s, int64_t end);
 
 #endif

@@ -75,13 +75,15 @@ class Died(Exception):
 class Qemu:
     """A QEMU whose CPU is this program."""
 
-    def __init__(self, device="kiln,hbm=64M", ram=RAM, extra=()):
+    iova = 0    # added to addresses in memory that the card is told
+
+    def __init__(self, device="kiln,hbm=64M", ram=RAM, extra=(), accel="qtest"):
         self.dir = tempfile.TemporaryDirectory()
         qmp = self.dir.name + "/qmp"
         self.err = open(self.dir.name + "/err", "w+")
         devices = ["-device", device + ",id=card,addr=4"] if device else []
         self.proc = subprocess.Popen(
-            [QEMU, *FIRMWARE, "-machine", "q35", "-accel", "qtest", "-m", str(ram // MiB), "-nodefaults",
+            [QEMU, *FIRMWARE, "-machine", "q35", "-accel", accel, "-S", "-m", str(ram // MiB), "-nodefaults",
              "-display", "none", "-qtest", "stdio", "-qmp", f"unix:{qmp},server=on,wait=off", *extra, *devices],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err)
         self.buf = b""
@@ -227,8 +229,8 @@ class Qemu:
         self.admin.clear()
         self.reg(DRV_VERSION, version)
         for reg, addr in ((SQ, sq), (CQ, cq), (CTL, ctl)):
-            self.reg(reg, addr & ONES)
-            self.reg(reg + 4, addr >> 32)
+            self.reg(reg, addr + self.iova & ONES)
+            self.reg(reg + 4, addr + self.iova >> 32 & ONES)
         self.reg(LOG2, log2)
         self.reg(CTRL, ENABLE)
         return self.leaves(BOOTING)
@@ -287,30 +289,39 @@ class Ring:
 
 
 def tenant(q, context=1, queue=1, base=ADMIN + 0x10000, limit=10000):
-    """A context with a queue. Its page table is at 1 MiB of HBM and maps 2 MiB to 2 MiB: the program spin()."""
+    """
+    A context with a queue. Its page table is at 1 MiB of HBM and maps 2 MiB to 2 MiB of HBM, where spin() is, and
+    4 MiB to ADMIN in the host's memory.
+    """
     table = [MiB + i * 4096 for i in range(4)]
-    for i, (entry, index) in enumerate(((table[1], 0), (table[2], 0), (2 * MiB | 2 | 8, 1))):
+    for i, index, entry in ((0, 0, table[1]), (1, 0, table[2]), (2, 1, 2 * MiB | 2 | 8), (2, 2, ADMIN + q.iova | 2 | 4 | 8)):
         q.w(BAR4 + table[i] + index * 8, entry | 1, 8)
     q.write(BAR4 + 2 * MiB, spin())
     status = q.admin.do(CTX_CREATE, struct.pack("<IIQ", context, 1, table[0]))
     ring = Ring(q, queue, base, 4)
     ring.clear()
-    status |= q.admin.do(QUEUE_CREATE, struct.pack("<IIQQQIIII", queue, context, ring.sq, ring.cq, ring.ctl,
-                                                   4, queue % 32, 1, limit))
+    status |= q.admin.do(QUEUE_CREATE, struct.pack("<IIQQQIIII", queue, context, ring.sq + q.iova, ring.cq + q.iova,
+                                                   ring.ctl + q.iova, 4, queue % 32, 1, limit))
     equal(status, ST_OK, "  context and queue are made")
     return ring
 
 
 def spin():
     """A program that never ends: Sync sets r1 = 1, then branches to where it is as long as r1 != r0."""
-    code = struct.pack("<BBBB8xIBBBBIII", 3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0).ljust(128, b"\0")
-    code += struct.pack("<BBBB8xIBBBBIII", 8, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0).ljust(128, b"\0")
-    head = struct.pack("<IHHB3xIII", 0x4752504B, 1, 0, 0, 64 + len(code), 0, 0) + struct.pack("<II", 0, 0) * 4
-    return (head + struct.pack("<II", 64, 2)).ljust(64, b"\0") + code
+    return program((3, 1, 0, 0, 1), (8, 0, 1, 1, 0))
+
+
+def program(*instructions):
+    """Of the Sync engine: (opcode, rd, rs, target, imm) each."""
+    code = b"".join(struct.pack("<B15xBBBBIII", op, rd, rs, 0, 0, target, imm, 0).ljust(128, b"\0")
+                    for op, rd, rs, target, imm in instructions)
+    head = struct.pack("<IHHB3xIII", 0x4752504B, 1, 0, 0, 64 + len(code), 0, 0) + bytes(32)
+    return (head + struct.pack("<II", 64, len(instructions))).ljust(64, b"\0") + code
 
 
 SPIN = struct.pack("<Q", 2 * MiB)
 SPIN_BYTES = len(spin())
+HALT = program((1, 0, 0, 0, 0))
 
 
 def test_identity():
@@ -614,6 +625,95 @@ def test_unplug():
             start = start or threads
             equal(threads, start, "  no thread is left")
         ok(rss < 128 * MiB, "no memory is left", f"got {rss >> 20} MiB resident")
+
+
+class Vtd:
+    """The one thing that Intel's IOMMU is to do here: 2 MiB of I/O addresses to ADMIN."""
+    BASE, TABLES, IOVA = 0xFED90000, 0x600000, 0x7_4000_0000
+
+    def __init__(self, q):
+        self.q = q
+        root, context, l4, l3, l2 = (self.TABLES + i * 4096 for i in range(5))
+        q.write(root, struct.pack("<QQ", context | 1, 0))
+        q.write(context + q.devfn * 16, struct.pack("<QQ", l4 | 1, 1 << 8 | 2))
+        q.w(l4, l3 | 3, 8)
+        q.w(l3 + (self.IOVA >> 30) * 8, l2 | 3, 8)
+        q.w(l2 + (self.IOVA >> 21 & 511) * 8, ADMIN | 3 | 1 << 7, 8)
+        for reg, value in ((0x38, 0), (0x3C, 0x400), (0x40, 0xFEE00000)):  # faults raise an NMI
+            q.w(self.BASE + reg, value)
+        q.w(self.BASE + 0x20, root, 8)
+        q.w(self.BASE + 0x18, 1 << 30)
+        q.w(self.BASE + 0x18, 1 << 31)
+
+    def faulted(self):
+        status = self.q.r(self.BASE + 0x34)
+        return bool(status & 2)
+
+
+def test_iommu():
+    with Qemu(extra=["-device", "intel-iommu,aw-bits=48"], accel="tcg") as q:
+        q.place()
+        equal(q.boot() == READY and q.admin.do(ADM_NOP), ST_OK, "with translation off")
+        q.flr()
+        q.place()
+        vtd = Vtd(q)
+        equal((q.boot(), q.reg(ERROR)), (FAILED, BOOT_DMA), "translation on: memory's own addresses are not mapped")
+        ok(vtd.faulted(), "  and the IOMMU has reported it")
+        q.flr()
+        q.place()
+        q.iova = vtd.IOVA - ADMIN
+        equal(q.boot() == READY and q.admin.do(ADM_NOP), ST_OK, "it boots with rings at I/O addresses")
+        copy = (lambda *a: q.admin.do(COPY, struct.pack("<QQQII", *a)))
+        data = random.Random(4).randbytes(70001)
+        q.write(ADMIN + MiB, data)
+        equal(copy(8 * MiB, vtd.IOVA + MiB, len(data), 0, 1), ST_OK, "copy from an I/O address")
+        equal(q.read(BAR4 + 8 * MiB, len(data)), data, "  the bytes")
+        equal(copy(vtd.IOVA + 2 * MiB - 64, 8 * MiB, 128, 1, 0), ST_BUS, "beyond what is mapped")
+        # Cores fetch their programs themselves, here from the host's memory at 4 MiB.
+        rings = [tenant(q, i, i, ADMIN + 0x10000 * i) for i in (1, 2)]
+        q.write(ADMIN + MiB, HALT)
+        for turn in range(20):
+            for r in rings:
+                r.post(*[command(EXEC, i, len(HALT), struct.pack("<Q", 5 * MiB)) for i in range(10)])
+            if turn % 4 == 3:
+                time.sleep(turn * 0.0001)
+                q.flr()
+                q.place()
+                if turn == 19:
+                    break
+                equal(q.boot(), READY, "  FLR while the cores fetch; it boots again")
+                rings = [tenant(q, i, i, ADMIN + 0x10000 * i) for i in (1, 2)]
+            else:
+                equal([(r.take() or (0, 0))[:2] for i in range(10) for r in rings],
+                      [(i, ST_OK) for i in range(10) for r in rings], "programs in the host's memory run")
+        alive(q, "at the end")
+
+
+def test_many():
+    """Nothing is forgotten: a command that nobody was woken for would wait for the next heartbeat, 500 ms."""
+    for cores, threads in ((1, 1), (2, 2), (4, 2), (8, 3)):
+        with Qemu(f"kiln,hbm=64M,cores={cores},threads={threads}") as q:
+            q.place()
+            equal(q.boot(), READY, f"{cores} cores, {threads} threads")
+            rings = [tenant(q, i, i, ADMIN + 0x10000 * i) for i in range(1, 9)]
+            q.write(BAR4 + 2 * MiB, HALT)
+            rnd = random.Random(cores)
+            slow = wrong = 0
+            for _ in range(150):
+                some = rnd.sample(rings, rnd.randint(1, 8))
+                start = time.monotonic()
+                for r in some:
+                    r.post(*[command(*rnd.choice(((NOP, 3), (EXEC, 3, len(HALT), SPIN))))
+                             for _ in range(rnd.randint(1, 6))])
+                for r in some:
+                    while r.head != r.tail:
+                        done = r.take()
+                        wrong += not done or done[:2] != (3, ST_OK)
+                        if not done:
+                            raise Died("a command did not complete")
+                slow += time.monotonic() - start > 0.25
+                time.sleep(rnd.choice((0, 0, 0, 0.002)))
+            equal((wrong, slow), (0, 0), "  all commands end, and soon: wrong, slow")
 
 
 def test_migration():
