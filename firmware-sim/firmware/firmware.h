@@ -23,7 +23,7 @@
 #error "the rings are little endian and are copied as they are"
 #endif
 
-#define FW_FETCH	16	/* entries copied out of a ring at a time */
+#define FW_FETCH	64	/* entries copied out of a ring ahead; bits of a u64 */
 #define FW_ADMIN_SLOTS	64	/* admin commands under way at once */
 #define FW_WORDS	(KILN_MAX_QUEUES / 64)
 
@@ -64,13 +64,15 @@ struct fw_queue {
 	uint64_t vruntime;	/* weighted host ns, against the context's other queues */
 	uint64_t last_ns;	/* what its last command took: the next one's estimate */
 
-	struct kiln_cmd fetched[FW_FETCH];
 	/*
-	 * Entries that QUEUE_CANCEL has completed before their turn, by index
-	 * modulo twice the ring: as many can stand in the ring as it has
-	 * entries, and behind them what has been copied out.
+	 * Copied out of the ring: entries sq_base to sq_fetched - 1. Bits of
+	 * those that QUEUE_CANCEL has completed before their turn, and of those
+	 * that shall end in ABORTED when it comes.
 	 */
-	uint64_t cancelled[(2 << KILN_RING_LOG2_MAX) / 64];
+	uint64_t taken, aborted;
+	struct kiln_cmd fetched[FW_FETCH];
+	/* The same as aborted for what still stands in the ring, by slot. */
+	uint64_t cancelled[(1 << KILN_RING_LOG2_MAX) / 64];
 };
 
 struct fw_context {
@@ -194,6 +196,9 @@ void fw_reset(struct kiln_sim *sim, bool keep_registers);
 /* ring.c: a queue's three pieces of host memory */
 bool fw_ring_reset(struct kiln_sim *sim, struct fw_queue *q);
 bool fw_ring_fetch(struct kiln_sim *sim, struct fw_queue *q);
+bool fw_ring_fill(struct kiln_sim *sim, struct fw_queue *q);
+bool fw_ring_find(struct kiln_sim *sim, struct fw_queue *q, uint64_t cookie,
+		  uint32_t *index);
 bool fw_ring_tail(struct kiln_sim *sim, struct fw_queue *q, uint32_t *tail);
 bool fw_ring_arm(struct kiln_sim *sim, struct fw_queue *q, bool *more);
 uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q);
@@ -203,6 +208,10 @@ void fw_ring_broken(struct kiln_sim *sim, struct fw_queue *q, const char *why);
 static inline struct kiln_cmd *fw_ring_next(struct fw_queue *q)
 {
 	return &q->fetched[q->sq_next - q->sq_base];
+}
+static inline uint64_t fw_ring_bit(struct fw_queue *q, uint32_t index)
+{
+	return 1ull << (index - q->sq_base);
 }
 
 /* queue.c: a tenant's queue from entry to core */

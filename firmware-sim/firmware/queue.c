@@ -33,17 +33,6 @@ void fw_queue_set_state(struct kiln_sim *sim, struct fw_queue *q,
 	q->state = state;
 }
 
-static bool test_and_clear_cancelled(struct fw_queue *q, uint32_t index)
-{
-	uint32_t bit = index & ((2u << q->log2) - 1);
-	uint64_t mask = 1ull << bit % 64;
-
-	if (!(q->cancelled[bit / 64] & mask))
-		return false;
-	q->cancelled[bit / 64] &= ~mask;
-	return true;
-}
-
 /* What the entry alone can tell. */
 static bool command_ok(const struct kiln_cmd *cmd)
 {
@@ -120,7 +109,7 @@ void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
 	fw_queue_set_state(sim, q, FW_QUEUE_IDLE);
 
 	for (;;) {
-		enum kiln_status status = KILN_ST_OK;
+		enum kiln_status early, status;
 		struct kiln_cmd *cmd;
 		uint64_t value;
 		bool more;
@@ -144,12 +133,17 @@ void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
 				return;
 			continue;
 		}
-		if (test_and_clear_cancelled(q, q->sq_next)) {
+		if (q->taken & fw_ring_bit(q, q->sq_next)) {
 			q->sq_next++;
 			q->wait_since = 0;
 			continue;
 		}
-		if (!q->flushing && ctx->suspended) {
+		if (q->flushing)
+			early = q->flush_status;
+		else
+			early = q->aborted & fw_ring_bit(q, q->sq_next) ?
+					KILN_ST_ABORTED : KILN_ST_OK;
+		if (early == KILN_ST_OK && ctx->suspended) {
 			q->wait_since = 0;
 			return;
 		}
@@ -166,8 +160,8 @@ void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
 			fw_queue_set_state(sim, q, FW_QUEUE_FULL);
 			return;
 		}
-		if (q->flushing) {
-			end_next(sim, q, q->flush_status, 0);
+		if (early != KILN_ST_OK) {
+			end_next(sim, q, early, 0);
 			continue;
 		}
 
@@ -228,43 +222,13 @@ void fw_queue_flush(struct kiln_sim *sim, struct fw_queue *q,
 	q->flush_to = tail;
 }
 
-/* Where in the ring is the command with this cookie? */
-static bool find(struct kiln_sim *sim, struct fw_queue *q, uint64_t cookie,
-		 uint32_t *index)
-{
-	uint32_t mask = (1u << q->log2) - 1;
-	struct kiln_cmd cmds[FW_FETCH];
-	uint32_t tail, count;
-
-	for (*index = q->sq_next; *index != q->sq_fetched; ++*index)
-		if (q->fetched[*index - q->sq_base].cookie == cookie)
-			return true;
-	if (!fw_ring_tail(sim, q, &tail))
-		return false;
-	for (; *index != tail; *index += count) {
-		count = tail - *index;
-		if (count > FW_FETCH)
-			count = FW_FETCH;
-		if (count > mask + 1 - (*index & mask))
-			count = mask + 1 - (*index & mask);
-		if (!sim->memory.host->dma_read(
-			    sim->memory.opaque,
-			    q->sq + (*index & mask) * sizeof(*cmds), cmds,
-			    count * sizeof(*cmds))) {
-			fw_ring_broken(sim, q, "submission ring does not answer");
-			return false;
-		}
-		for (uint32_t i = 0; i < count; i++) {
-			if (cmds[i].cookie == cookie) {
-				*index += i;
-				return true;
-			}
-		}
-	}
-	return false;
-}
-
-/* False: it is there, and its completion has no room yet. */
+/*
+ * False: it is there, and its completion has no room yet.
+ *
+ * What has been copied out ends at once. What has not stays in the ring until
+ * its turn, and so does its completion: the driver may take a completion for
+ * the permission to use the ring's slot again.
+ */
 bool fw_queue_cancel(struct kiln_sim *sim, struct fw_queue *q, uint64_t cookie)
 {
 	bool on_core = q->state == FW_QUEUE_RUNNING;
@@ -275,21 +239,27 @@ bool fw_queue_cancel(struct kiln_sim *sim, struct fw_queue *q, uint64_t cookie)
 		.start_ns = now,
 		.end_ns = now,
 	};
-	uint32_t index, bit;
+	uint32_t index;
 
 	if (on_core && sim->core[q->core].cmd.cookie == cookie) {
 		kiln_core_abort(fw_core_engine(sim, q->core), KILN_ST_ABORTED);
 		return true;
 	}
-	if (q->broken || !find(sim, q, cookie, &index))
+	if (q->broken || !fw_ring_fill(sim, q) ||
+	    !fw_ring_find(sim, q, cookie, &index))
 		return true;
-	bit = index & ((2u << q->log2) - 1);
-	if (q->cancelled[bit / 64] & 1ull << bit % 64)
+	if (index - q->sq_next >= q->sq_fetched - q->sq_next) {
+		uint32_t slot = index & ((1u << q->log2) - 1);
+
+		q->cancelled[slot / 64] |= 1ull << slot % 64;
+		return true;
+	}
+	if (q->taken & fw_ring_bit(q, index))
 		return true;
 	/* the command on a core, or about to be, has been promised its room */
 	if (fw_ring_room(sim, q) < 1u + (on_core || q->state == FW_QUEUE_READY))
 		return q->broken;
-	q->cancelled[bit / 64] |= 1ull << bit % 64;
+	q->taken |= fw_ring_bit(q, index);
 	if (q->state == FW_QUEUE_READY && index == q->sq_next)
 		fw_queue_set_state(sim, q, FW_QUEUE_IDLE);
 	sim->commands++;

@@ -3,6 +3,8 @@
  * A queue's submission ring, completion ring and control block in host memory.
  * The guest can write all of them at any time, and the memory can vanish.
  */
+#include <string.h>
+
 #include "firmware/firmware.h"
 
 #define CTL(q, field) ((q)->ctl + offsetof(struct kiln_ring_ctl, field))
@@ -56,40 +58,109 @@ bool fw_ring_tail(struct kiln_sim *sim, struct fw_queue *q, uint32_t *tail)
 	return true;
 }
 
-/* Copy entries out if none is left in fetched[]. True if there is one now. */
-bool fw_ring_fetch(struct kiln_sim *sim, struct fw_queue *q)
+/* The next count entries from index on, as many of them as stand in one piece. */
+static uint32_t read_entries(struct kiln_sim *sim, struct fw_queue *q,
+			     uint32_t index, uint32_t count, struct kiln_cmd *cmds)
 {
 	uint32_t entries = 1u << q->log2;
-	uint32_t offset = q->sq_next & (entries - 1);
-	uint32_t tail, count;
+	uint32_t offset = index & (entries - 1);
 
-	if (q->sq_fetched != q->sq_next)
-		return true;
+	if (count > entries - offset)
+		count = entries - offset;
+	if (!sim->memory.host->dma_read(sim->memory.opaque,
+					q->sq + offset * sizeof(*cmds), cmds,
+					count * sizeof(*cmds))) {
+		fw_ring_broken(sim, q, "submission ring does not answer");
+		return 0;
+	}
+	return count;
+}
+
+static bool test_and_clear_cancelled(struct fw_queue *q, uint32_t index)
+{
+	uint32_t slot = index & ((1u << q->log2) - 1);
+	uint64_t mask = 1ull << slot % 64;
+
+	if (!(q->cancelled[slot / 64] & mask))
+		return false;
+	q->cancelled[slot / 64] &= ~mask;
+	return true;
+}
+
+/* Copy out as many entries as there are and fetched[] has room for. */
+bool fw_ring_fill(struct kiln_sim *sim, struct fw_queue *q)
+{
+	uint32_t used = q->sq_next - q->sq_base;
+	uint32_t have = q->sq_fetched - q->sq_next;
+	uint32_t first = q->sq_fetched, tail;
+
 	if (q->dying)
 		tail = q->flush_to;	/* what came later does not count */
 	else if (!fw_ring_tail(sim, q, &tail))
 		return false;
-	count = tail - q->sq_next;
-	if (count > FW_FETCH)
-		count = FW_FETCH;
-	if (count > entries - offset)
-		count = entries - offset;
-	if (!count)
-		return false;
-	if (!sim->memory.host->dma_read(sim->memory.opaque,
-					q->sq + offset * sizeof(struct kiln_cmd),
-					q->fetched,
-					count * sizeof(struct kiln_cmd))) {
-		fw_ring_broken(sim, q, "submission ring does not answer");
-		return false;
-	}
+	if (tail == first)
+		return true;
+
+	memmove(q->fetched, q->fetched + used, have * sizeof(*q->fetched));
+	q->taken = used < 64 ? q->taken >> used : 0;
+	q->aborted = used < 64 ? q->aborted >> used : 0;
 	q->sq_base = q->sq_next;
-	q->sq_fetched = q->sq_next + count;
+
+	while (q->sq_fetched != tail && have < FW_FETCH) {
+		uint32_t count = tail - q->sq_fetched;
+
+		if (count > FW_FETCH - have)
+			count = FW_FETCH - have;
+		count = read_entries(sim, q, q->sq_fetched, count, q->fetched + have);
+		if (!count)
+			return false;
+		have += count;
+		q->sq_fetched += count;
+	}
+	for (uint32_t i = first; i != q->sq_fetched; i++)
+		if (test_and_clear_cancelled(q, i))
+			q->aborted |= fw_ring_bit(q, i);
 	if (!store32(sim, CTL(q, sq_head), q->sq_fetched)) {
 		fw_ring_broken(sim, q, "control block does not answer");
 		return false;
 	}
 	return true;
+}
+
+/* Is there a next entry? Copies entries out if none is left in fetched[]. */
+bool fw_ring_fetch(struct kiln_sim *sim, struct fw_queue *q)
+{
+	return q->sq_fetched != q->sq_next ||
+	       (fw_ring_fill(sim, q) && q->sq_fetched != q->sq_next);
+}
+
+/* Where is the entry with this cookie, among those that have not had their turn? */
+bool fw_ring_find(struct kiln_sim *sim, struct fw_queue *q, uint64_t cookie,
+		  uint32_t *index)
+{
+	struct kiln_cmd cmds[FW_FETCH];
+	uint32_t tail, count;
+
+	for (*index = q->sq_next; *index != q->sq_fetched; ++*index)
+		if (q->fetched[*index - q->sq_base].cookie == cookie)
+			return true;
+	if (!fw_ring_tail(sim, q, &tail))
+		return false;
+	for (; *index != tail; *index += count) {
+		count = tail - *index;
+		if (count > FW_FETCH)
+			count = FW_FETCH;
+		count = read_entries(sim, q, *index, count, cmds);
+		if (!count)
+			return false;
+		for (uint32_t i = 0; i < count; i++) {
+			if (cmds[i].cookie == cookie) {
+				*index += i;
+				return true;
+			}
+		}
+	}
+	return false;
 }
 
 /*

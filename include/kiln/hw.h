@@ -246,7 +246,8 @@ enum kiln_status {
 /*
  * One 64-byte completion record. Commands of a tenant's queue complete in
  * order, but for one that KILN_ADM_QUEUE_CANCEL takes out before its turn;
- * those of the admin queue in any order.
+ * those of the admin queue in any order. A completion gives the entry's place
+ * in the submission ring back, too.
  *
  * A command that ends in BAD_PROGRAM to TIMEOUT or DEADLOCK stops its context:
  * each command of it that is running, or that stands in a ring at that moment,

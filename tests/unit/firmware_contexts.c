@@ -388,6 +388,84 @@ static void cancels(void)
 		good &= fw_result(r, 1) == KILN_ST_OK && fw_result(r, 3) == KILN_ST_OK;
 	}
 	OK(good, "300 rounds");
+
+	/*
+	 * A long ring, full. What the card has not copied out keeps its slot
+	 * until its turn, so a driver that counts completions can go on.
+	 */
+	r = fw_queue(&f, 2, 1, 7, 64);
+	fw_push1(r, fw_exec(0, FW_SPIN));
+	for (unsigned int i = 1; i < 128; i++)
+		fw_push1(r, fw_exec(i, FW_GOOD));
+	runner_start(&run, &f, start(&f));
+	for (unsigned int i = 100; i < 128; i++)
+		good &= cancel(&f, 2, i) == KILN_ST_OK;
+	OK(good, "far back in the ring");
+	IS(r->ctl->cq_tail, 0, "their turn has not come");
+	for (unsigned int i = 10; i < 40; i++)
+		good &= cancel(&f, 2, i) == KILN_ST_OK &&
+			fw_result(r, i) == KILN_ST_ABORTED;
+	OK(good, "those in front end at once");
+	for (unsigned int i = 128; i < 158; i++)
+		fw_push1(r, fw_exec(i, FW_GOOD));
+	IS(cancel(&f, 2, 0), KILN_ST_OK, "go on");
+	runner_join(&run);
+	fw_pump(&f);
+	for (unsigned int i = 0; i < 158; i++)
+		good &= (i >= 10 && i < 40) ||
+			fw_result(r, i) == (i == 0 || (i >= 100 && i < 128) ?
+						    KILN_ST_ABORTED : KILN_ST_OK);
+	OK(good, "each of the others in its turn, with its own end");
+	IS(fw_result(r, 0), -1, "and no more");
+
+	/* marks move along when more is copied out behind them */
+	fw_push1(r, wait_for(fw_nop(0), FW_LINE(3), 1));
+	for (unsigned int i = 1; i < 128; i++)
+		fw_push1(r, i == 70 ? wait_for(fw_nop(i), FW_LINE(3), 2) : fw_nop(i));
+	fw_serve(&f);
+	IS(cancel(&f, 2, 100), KILN_ST_OK, "in the ring");
+	for (unsigned int n = 0; n < 2; n++) {
+		t.line[3] = n + 1;
+		f.clock += 2 * MS;
+		kiln_sim_tick(f.sim);
+		fw_serve(&f);
+		for (unsigned int i = n ? 70 : 0; i < (n ? 130 : 70); i++)
+			good &= i == 129 || fw_result(r, i) ==
+						    (i == 100 ? KILN_ST_ABORTED : KILN_ST_OK);
+		if (n)
+			break;
+		fw_push1(r, fw_nop(128));
+		fw_push1(r, fw_nop(129));
+		good &= cancel(&f, 2, 129) == KILN_ST_OK &&
+			fw_result(r, 129) == KILN_ST_ABORTED;
+	}
+	OK(good, "it is still that one");
+
+	/* what comes in while a command runs has not been copied out, until it is looked for */
+	fw_push1(r, fw_exec(1, FW_GOOD));
+	run.core = start(&f);
+	fw_push1(r, fw_nop(2));
+	IS(cancel(&f, 2, 2), KILN_ST_OK, "behind a command that runs");
+	IS(fw_result(r, 2), KILN_ST_ABORTED, "ends at once");
+	finish(&f, run.core);
+	IS(fw_result(r, 1), KILN_ST_OK, "that one does not");
+
+	/* the completion that a running command was promised is not given away */
+	r = fw_queue(&f, 3, 1, 3, 64);
+	for (unsigned int i = 0; i < 7; i++)
+		fw_push1(r, fw_nop(i));
+	fw_serve(&f);
+	fw_push1(r, fw_exec(7, FW_GOOD));
+	run.core = start(&f);
+	fw_push1(r, fw_nop(8));
+	IS(cancel(&f, 3, 8), -1, "no room for another completion: not yet");
+	IS(fw_result(r, 0), KILN_ST_OK, "one is taken out");
+	f.clock += 2 * MS;
+	kiln_sim_tick(f.sim);
+	fw_serve(&f);
+	OK(fw_pop(f.admin, &(struct kiln_completion){ 0 }), "now");
+	finish(&f, run.core);
+	IS(r->ctl->cq_tail, 9, "eight in a ring of eight");
 	fw_free(&f);
 }
 
