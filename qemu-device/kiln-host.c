@@ -33,7 +33,7 @@ static void kiln_task_bh(void *opaque)
     qemu_mutex_lock(&s->task_lock);
     while ((task = QSIMPLEQ_FIRST(&s->tasks))) {
         QSIMPLEQ_REMOVE_HEAD(&s->tasks, next);
-        /* Nobody can begin to refuse now, and take it away: that needs the BQL. */
+        /* It stays: nobody can begin to refuse now, that needs the BQL. */
         qemu_mutex_unlock(&s->task_lock);
         task->func(s, task->arg);
         qemu_mutex_lock(&s->task_lock);
@@ -99,7 +99,7 @@ static void kiln_map_task(KilnState *s, void *arg)
                              &m->len, m->dir, (MemTxAttrs) { .memory = 1 });
 }
 
-/* The part of [addr, addr + *len) that is in one piece; NULL: no memory there. */
+/* The first piece of [addr, addr + *len); NULL: no memory there. */
 static void *kiln_map(KilnState *s, uint64_t addr, dma_addr_t *len,
                       DMADirection dir)
 {
@@ -242,7 +242,7 @@ static void kiln_kick(void *opaque)
     kiln_pool_kick(opaque);
 }
 
-/* Host time, also while the guest's stands still: a host thread is what is timed. */
+/* Host time, even if the guest's stands still: host threads are timed. */
 static uint64_t kiln_now_ns(void *opaque)
 {
     return get_clock();

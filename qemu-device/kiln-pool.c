@@ -11,7 +11,7 @@
 
 /*
  * A thread of the pool gives the card's lock back only to take it again at
- * once, and would win it each time over a vCPU that comes by to read a register.
+ * once, and would win it each time over a vCPU that wants to read a register.
  * Whoever waits for the lock holds the turn, so that everybody else queues up
  * behind him.
  */

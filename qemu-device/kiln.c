@@ -21,7 +21,7 @@
 #include "trace.h"
 
 #define KILN_HBM_MIN        (64 * MiB)
-#define KILN_HBM_MAX        (256 * GiB)     /* well inside 40 bits of guest-physical address */
+#define KILN_HBM_MAX        (256 * GiB)     /* guests may have 40 bits only */
 #define KILN_STOP_NS        (10 * NANOSECONDS_PER_SECOND)
 #define KILN_CAP_PM         0x40
 #define KILN_CAP_EXP        0x80

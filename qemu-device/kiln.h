@@ -30,18 +30,18 @@ OBJECT_DECLARE_SIMPLE_TYPE(KilnState, KILN)
 typedef struct KilnPool {
     QemuThread thread[KILN_MAX_CORES + 1];
     unsigned count;         /* threads that exist */
-    QemuMutex lock;         /* of what follows; taken with or without the card's */
+    QemuMutex lock;         /* of what follows; inside the card's lock */
     QemuCond work;          /* for sleepers */
     QemuCond alarm;         /* for the keeper */
     QemuCond came_out;      /* ran has a new bit */
     uint32_t ran;           /* cores that have run and were not retired yet */
-    unsigned on_duty;       /* counts a thread that is called from the call on */
+    unsigned on_duty;       /* a thread counts from the moment it is called */
     unsigned sleepers;      /* asleep and not called, without the keeper */
     unsigned calls;         /* sleepers called and not awake yet */
     bool keeper;            /* there is one, not called */
     bool keeper_called;
-    bool wanted;            /* a call that found nobody: the next to go to sleep takes it */
-    uint64_t deadline;      /* the keeper wakes up at the latest, in ns of get_clock() */
+    bool wanted;            /* called, but nobody slept: next who wants to */
+    uint64_t deadline;      /* the keeper's, in ns of get_clock() */
     bool quit;
     bool kicked;            /* atomic: something happened since the last look */
 } KilnPool;
@@ -61,11 +61,11 @@ struct KilnState {
     MemoryRegion hbm;
 
     QemuMutex turn;         /* a queue before lock, see kiln_lock() */
-    QemuMutex lock;         /* "the card's lock" of kiln_sim.h; inside the BQL */
+    QemuMutex lock;         /* the card's lock of kiln_sim.h; inside the BQL */
     struct kiln_sim *sim;
     size_t sim_size;
     unsigned computing;     /* threads inside kiln_sim_run(), or about to be */
-    bool stuck;             /* a core did not stop: off until a reset succeeds */
+    bool stuck;             /* a core did not stop: off until it does */
     KilnPool pool;
 
     QEMUBH *msix_bh;

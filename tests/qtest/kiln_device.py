@@ -84,7 +84,7 @@ class Qemu:
         devices = ["-device", device + ",id=card,addr=4"] if device else []
         self.proc = subprocess.Popen(
             [QEMU, *FIRMWARE, "-machine", "q35", "-accel", accel, "-S", "-m", str(ram // MiB), "-nodefaults",
-             "-display", "none", "-qtest", "stdio", "-qmp", f"unix:{qmp},server=on,wait=off", *extra, *devices],
+             "-display", "none", "-qtest", "stdio", "-qtest-log", "/dev/null", "-qmp", f"unix:{qmp},server=on,wait=off", *extra, *devices],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err)
         self.buf = b""
         self.events = []
