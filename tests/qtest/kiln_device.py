@@ -84,7 +84,8 @@ class Qemu:
         devices = ["-device", device + ",id=card,addr=4"] if device else []
         self.proc = subprocess.Popen(
             [QEMU, *FIRMWARE, "-machine", "q35", "-accel", accel, "-S", "-m", str(ram // MiB), "-nodefaults",
-             "-display", "none", "-qtest", "stdio", "-qtest-log", "/dev/null", "-qmp", f"unix:{qmp},server=on,wait=off", *extra, *devices],
+             "-display", "none", "-qtest", "stdio", "-qtest-log", "/dev/null",
+             "-qmp", f"unix:{qmp},server=on,wait=off", *extra, *devices],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err)
         self.buf = b""
         self.events = []
@@ -294,7 +295,8 @@ def tenant(q, context=1, queue=1, base=ADMIN + 0x10000, limit=10000):
     4 MiB to ADMIN in the host's memory.
     """
     table = [MiB + i * 4096 for i in range(4)]
-    for i, index, entry in ((0, 0, table[1]), (1, 0, table[2]), (2, 1, 2 * MiB | 2 | 8), (2, 2, ADMIN + q.iova | 2 | 4 | 8)):
+    for i, index, entry in ((0, 0, table[1]), (1, 0, table[2]), (2, 1, 2 * MiB | 2 | 8),
+                            (2, 2, ADMIN + q.iova | 2 | 4 | 8)):
         q.w(BAR4 + table[i] + index * 8, entry | 1, 8)
     q.write(BAR4 + 2 * MiB, spin())
     status = q.admin.do(CTX_CREATE, struct.pack("<IIQ", context, 1, table[0]))
@@ -330,7 +332,7 @@ def test_identity():
             if number == 1:
                 equal(q.cfg(0), 0x4B4C1234, "vendor and device")
                 equal(q.cfg(8) >> 8, 0x120000, "class: processing accelerator")
-                ok(q.capability(0x10) and q.capability(0x11) and q.capability(1), "PCI Express, MSI-X, power management")
+                ok(q.capability(0x10) and q.capability(0x11) and q.capability(1), "PCI Express, MSI-X, power")
                 equal(q.cfg(q.capability(0x10) + 4) >> 28 & 1, 1, "FLR capability")
                 sizes = []
                 for bar in range(0, 6, 2):
@@ -341,7 +343,8 @@ def test_identity():
                 equal(sizes, [(32 * MiB, 4), (4096, 0), (128 * MiB, 12)], "BARs: size and type")
             q.place()
             equal([q.reg(r) for r in (MAGIC, HW_VERSION, GENERATION, CORES, HBM_LO, HBM_HI, MAX_QUEUES, MAX_CONTEXTS)],
-                  [0x4E4C494B, 0x10000, number, number + 1, 128 * MiB, 0, 4096, 256], f"{generation}: identity registers")
+                  [0x4E4C494B, 0x10000, number, number + 1, 128 * MiB, 0, 4096, 256],
+                  f"{generation}: identity registers")
             ok(100000 < q.reg(CLOCK_KHZ) < 10000000, f"{generation}: a clock between 0.1 and 10 GHz")
             equal(q.reg(STATUS), OFF, f"{generation}: off after power-on")
 
@@ -373,7 +376,8 @@ def test_odd_accesses():
         equal([q.reg(CTRL), q.reg(STATUS)], [0, OFF], "writes that are not 4 bytes wide are ignored")
         for addr in (MAGIC, STATUS, GENERATION, HEARTBEAT, 0x3F0, 0xFFFFFC):
             q.reg(addr, 0x12345678)
-        equal([q.reg(MAGIC), q.reg(STATUS), q.reg(GENERATION)], [0x4E4C494B, OFF, 2], "so are those to read-only registers")
+        equal([q.reg(MAGIC), q.reg(STATUS), q.reg(GENERATION)], [0x4E4C494B, OFF, 2],
+              "so are those to read-only registers")
         rnd = random.Random(2)
         for _ in range(3000):
             size = rnd.choice((1, 2, 4, 4, 8))
@@ -500,7 +504,7 @@ def test_dma():
         q.admin.take()
         q.cfg(4, 2, 0x2)
         q.admin.post(command(ADM_NOP, 2))
-        ok(q.leaves(READY) in (READY, FAILED) and q.reg(MAGIC) == 0x4E4C494B, "bus mastering taken away from a running card")
+        equal(q.leaves(READY), FAILED, "bus mastering taken away from a running card")
         q.cfg(4, 2, 0x6)
         q.flr()
         q.place()
@@ -570,7 +574,7 @@ def test_watchdog():
         t.post(command(EXEC, 9, SPIN_BYTES, SPIN), command(NOP, 10))
         done = t.take()
         took = time.monotonic() - start
-        equal(done and done[:2], (9, ST_TIMEOUT), "a command past its limit of 300 ms is ended, with every thread computing")
+        equal(done and done[:2], (9, ST_TIMEOUT), "a command past its limit of 300 ms is ended, all threads computing")
         ok(0.25 < took < 1.5, "  in time", f"got {took:.2f} s")
         t.take()
         t.post(command(NOP, 11))
