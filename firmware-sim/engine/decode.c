@@ -287,9 +287,14 @@ static enum kiln_status check_tiles(struct kiln_core *core, enum kiln_engine eng
 
 	status = check_operand(core, &insn->dst, rule->dst.spaces, rule->dst.dtypes,
 			       gpsimd, dma);
-	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++)
-		status = check_operand(core, &insn->src[i], rule->src[i].spaces,
-				       rule->src[i].dtypes, gpsimd, dma);
+	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++) {
+		struct kiln_operand op = insn->src[i];
+
+		if (dma && i == 1)	/* partitions and sizes only: it lies nowhere */
+			memset(op.stride, 0, op.space ? sizeof(op.stride) : 0);
+		status = check_operand(core, &op, rule->src[i].spaces, rule->src[i].dtypes,
+				       gpsimd, dma);
+	}
 	if (status != KILN_ST_OK)
 		return status;
 

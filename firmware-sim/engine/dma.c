@@ -8,6 +8,7 @@
 #include "engine/state.h"
 
 #define LOOK_AHEAD	0x10000	/* bytes translated at least, since the next piece may be near */
+#define MAX_COPY	0x100000 /* bytes, and elements, between looks at the abort flag */
 #define PAGE		(1ull << KILN_PAGE_SHIFT)
 
 /* One side of a transfer, and the part of device memory that was looked up last. */
@@ -74,7 +75,7 @@ static enum kiln_status copy(struct kiln_core *core, struct side *dst, int64_t d
 	const struct kiln_memory *memory = core->mmu.memory;
 
 	while (bytes) {
-		uint64_t n = bytes;
+		uint64_t n = bytes < MAX_COPY ? bytes : MAX_COPY;
 		uint8_t *from, *to;
 		enum kiln_status status = reach(core, src, src_at, n, &n);
 
@@ -108,6 +109,8 @@ static enum kiln_status copy(struct kiln_core *core, struct side *dst, int64_t d
 		bytes -= n;
 		src_at += n;
 		dst_at += n;
+		if (aborted(core))
+			return KILN_ST_OK;
 	}
 	return KILN_ST_OK;
 }
@@ -143,7 +146,8 @@ static enum kiln_status copy_strided(struct kiln_core *core, struct side *dst,
 			status = reach(core, dst, dst_at, esize, &bytes);
 		if (status != KILN_ST_OK)
 			return status;
-		n = elements_in(src, src_at, loop->src, left, esize);
+		n = left < MAX_COPY ? left : MAX_COPY;
+		n = elements_in(src, src_at, loop->src, n, esize);
 		n = elements_in(dst, dst_at, loop->dst, n, esize);
 		if (n) {
 			kiln_copy_elements(pointer(dst, dst_at), loop->dst,
