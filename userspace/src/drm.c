@@ -46,8 +46,8 @@ static int try_node(const char *path)
 	if (!version || strcmp(version->name, DRIVER))
 		err = kiln_error(-ENODEV, "%s is no Kiln card: its driver is \"%.32s\"",
 				 path, version ? version->name : "?");
-	else if (version->version_major != 0 && version->version_major != 1)
-		err = kiln_error(-EPROTO, "%s: its driver has interface version %d.%d, this libkiln knows 0 and 1: install a libkiln that goes with the driver",
+	else if (version->version_major != 1)
+		err = kiln_error(-EPROTO, "%s: its driver has interface version %d.%d, this libkiln knows 1: install a libkiln that goes with the driver",
 				 path, version->version_major, version->version_minor);
 	drmFreeVersion(version);
 	if (err) {

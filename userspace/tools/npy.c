@@ -47,7 +47,7 @@ static int fail(const struct reader *r, const char *format, ...)
 	return -1;
 }
 
-static const char *skip(const char *p)
+static const char *skip_space(const char *p)
 {
 	while (isspace((unsigned char)*p))
 		p++;
@@ -65,9 +65,9 @@ static const char *find(const char *header, const char *key)
 
 		if (!end)
 			return NULL;
-		after = skip(end + 1);
+		after = skip_space(end + 1);
 		if ((size_t)(end - p) == len && !memcmp(p, key, len) && *after == ':')
-			return skip(after + 1);
+			return skip_space(after + 1);
 		p = end + 1;
 	}
 	return NULL;
@@ -99,7 +99,7 @@ static int parse_shape(const struct reader *r, const char *p, struct npy *npy)
 	if (!p || *p != '(')
 		return fail(r, "its header says no shape");
 	npy->count = 1;
-	for (p = skip(p + 1); *p != ')'; ) {
+	for (p = skip_space(p + 1); *p != ')'; ) {
 		char *end;
 
 		if (npy->ndim == NPY_MAX_DIMS)
@@ -112,9 +112,9 @@ static int parse_shape(const struct reader *r, const char *p, struct npy *npy)
 		    npy->count > 1ull << 40)
 			return fail(r, "its shape is too large");
 		npy->ndim++;
-		p = skip(end);
+		p = skip_space(end);
 		if (*p == ',')
-			p = skip(p + 1);
+			p = skip_space(p + 1);
 		else if (*p != ')')
 			return fail(r, "its header is damaged");
 	}
@@ -142,7 +142,9 @@ static int read_file(const struct reader *r, FILE *file, struct npy *npy)
 	char *header;
 	int err;
 
-	if (fread(start, 1, 10, file) != 10 || memcmp(start, "\x93NUMPY", 6))
+	if (fread(start, 1, 10, file) != 10 && ferror(file))
+		return fail(r, "%s", strerror(errno));
+	if (feof(file) || memcmp(start, "\x93NUMPY", 6))
 		return fail(r, "it is no .npy file");
 	if (start[6] == 1) {
 		start_len = 10;

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+# kiln run with files: NumPy writes them, reads the result and computes its own. (KILN_TRANSPORT=drm: on the card.)
+import json, os, subprocess, sys, tempfile
+
+import numpy as np
+
+BUILD = os.environ.get("KILN_BUILD", "build/tree")
+TRANSPORT = os.environ.get("KILN_TRANSPORT", "sim")
+DIR = tempfile.TemporaryDirectory()
+rng = np.random.default_rng(int(os.environ.get("KILN_SEED", "1")))
+count = failed = 0
+
+
+def ok(good, what, expected="", got=""):
+    global count, failed
+    count += 1
+    print(f"{'' if good else 'not '}ok {count} - {what}")
+    if not good:
+        failed += 1
+        print(f"# expected {expected}\n# got {got}")
+
+
+def path(name):
+    return os.path.join(DIR.name, name + ".npy")
+
+
+def save(name, array):
+    np.save(path(name), array)
+    return path(name)
+
+
+def to_bf16(x):
+    """Round to nearest even, as float64 values that bf16 can hold."""
+    u = np.asarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    u = (u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF0000
+    return u.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def bf16_bits(x):
+    return (np.asarray(x, np.float32).view(np.uint32) >> 16).astype("<u2")
+
+
+def kiln(*args):
+    return subprocess.run([os.path.join(BUILD, "bin/kiln"), "run", *args, "--transport", TRANSPORT],
+                          capture_output=True, text=True, timeout=120)
+
+
+def run(what, *args):
+    r = kiln(*args, "--json", "--check", "--out", path("out"))
+    ok(r.returncode == 0, what, "status 0", f"{r.returncode} {r.stdout}{r.stderr}".strip())
+    if r.returncode:
+        return None
+    return json.loads(r.stdout), np.load(path("out"))
+
+
+def refused(what, words, *args, status=2):
+    r = kiln(*args)
+    good = r.returncode == status and words in r.stderr and r.stderr.count("\n") == 1 and not r.stdout
+    ok(good, what, f"status {status} and one line with '{words}'", f"{r.returncode} {r.stderr}{r.stdout}".strip())
+
+
+def close(what, got, want, tolerance):
+    if got is None:
+        return
+    error = np.abs(got.astype(np.float64) - want).max() if got.shape == want.shape else np.inf
+    ok(got.shape == want.shape and error <= tolerance, what,
+       f"shape {want.shape}, error up to {tolerance:.3g}", f"shape {got.shape}, error {error:.3g}")
+
+
+def matmul(name, a, b, want, tolerance, *args):
+    r = run(name, "matmul", "--a", save("a", a), "--b", save("b", b), *args)
+    if r:
+        close(name + ": result", r[1], want, tolerance)
+        ok(r[1].dtype == np.float32, name + ": is written as f4", "float32", r[1].dtype)
+    return r
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def attention(q, k, v, causal=False, scale=None):
+    group = q.shape[0] // k.shape[0]
+    k, v = k.repeat(group, 0), v.repeat(group, 0)
+    s = np.einsum("hid,hjd->hij", q, k) * (scale or q.shape[2] ** -0.5)
+    if causal:
+        i, j = np.indices(s.shape[1:])
+        s = np.where(j <= i + s.shape[2] - s.shape[1], s, -np.inf)
+    return softmax(s) @ v
+
+
+a, b = rng.uniform(-1, 1, (37, 61)), rng.uniform(-1, 1, (61, 29))
+a32, b32 = a.astype("f4"), b.astype("f4")
+matmul("f4 files", a32, b32, a32.astype("f8") @ b32.astype("f8"), 1e-5)
+matmul("f8 files", a, b, a32.astype("f8") @ b32.astype("f8"), 1e-5)
+matmul("f4 files as bf16", a32, b32, to_bf16(a) @ to_bf16(b), 0.05, "--dtype", "bf16")
+matmul("bf16 bits as u2", bf16_bits(to_bf16(a)), bf16_bits(to_bf16(b)), to_bf16(a) @ to_bf16(b), 0.05)
+matmul("bf16 bits as V2", bf16_bits(to_bf16(a)).view("V2"), bf16_bits(to_bf16(b)).view("V2"),
+       to_bf16(a) @ to_bf16(b), 0.05)
+r = matmul("bf16 in, f32 out", a32, b32, to_bf16(a) @ to_bf16(b), 1e-5, "--dtype", "bf16", "--out-dtype", "f32")
+matmul("a transposed", a32.T.copy(), b32, a32.astype("f8") @ b32.astype("f8"), 1e-5, "--trans-a")
+matmul("both transposed", a32.T.copy(), b32.T.copy(), a32.astype("f8") @ b32.astype("f8"), 1e-5,
+       "--trans-a", "--trans-b")
+batch = rng.uniform(-1, 1, (5, 20, 30)).astype("f4"), rng.uniform(-1, 1, (5, 30, 40)).astype("f4")
+matmul("a batch", *batch, batch[0].astype("f8") @ batch[1].astype("f8"), 1e-5)
+matmul("ones", np.ones((3, 1000), "f4"), np.ones((1000, 2), "f4"), np.full((3, 2), 1000.0), 0)
+matmul("sizes that agree", a32, b32, a32.astype("f8") @ b32.astype("f8"), 1e-5, "--m", "37", "--k", "61")
+
+# Rounding f8 to bf16 happens once: just above a tie goes up, a tie to even.
+tie = np.array([[1 + 2.0**-8, 1 + 2.0**-8 + 2.0**-40, 1 + 3 * 2.0**-8, 1 + 2.0**-8 - 2.0**-40]])
+r = run("f8 next to a tie", "matmul", "--a", save("a", tie), "--b", save("b", np.eye(4)), "--dtype", "bf16",
+        "--out-dtype", "f32")
+if r:
+    close("is rounded once", r[1], np.array([[1, 1 + 2.0**-7, 1 + 2 * 2.0**-7, 1]]), 0)
+
+r = run("raw output", "matmul", "--a", save("a", a32), "--b", save("b", b32), "--dtype", "bf16", "--out-raw")
+if r:
+    ok(r[1].dtype == np.uint16, "raw output is u2", "uint16", r[1].dtype)
+    close("raw output are bf16's bits", (r[1].astype("u4") << 16).view("f4"), to_bf16(a) @ to_bf16(b), 0.05)
+
+q, k, v = (rng.uniform(-1, 1, s).astype("f4") for s in ((6, 50, 48), (2, 70, 48), (2, 70, 48)))
+files = "--q", save("q", q), "--k", save("k", k), "--v", save("v", v)
+for causal in (False, True):
+    flag = ("--causal",) if causal else ()
+    r = run(f"attention from files{' causal' if causal else ''}", "attention", *files, *flag)
+    if r:
+        close("its result", r[1], attention(*(x.astype("f8") for x in (q, k, v)), causal), 1e-5)
+r = run("attention with a scale, bf16", "attention", *files, "--scale", "0.3", "--dtype", "bf16")
+if r:
+    close("its result", r[1], attention(*(to_bf16(x) for x in (q, k, v)), False, 0.3), 0.02)
+
+A, B = save("a", a32), save("b", b32)
+refused("a size that contradicts", "m is 37", "matmul", "--a", A, "--b", B, "--m", "36")
+refused("sizes that do not fit", "k is", "matmul", "--a", A, "--b", A)
+refused("a batch against none", "dimensions", "matmul", "--a", A, "--b", save("b3", batch[1]))
+refused("batch without", "batch is 2", "matmul", "--a", A, "--b", B, "--batch", "2")
+refused("one dimension", "1 dimensions", "matmul", "--a", save("a1", a32[0]), "--b", B)
+refused("four dimensions", "4 dimensions", "matmul", "--a", save("x4", np.ones((1, 1, 2, 2), "f4")), "--b", B)
+refused("an empty array", "not within", "matmul", "--a", save("e", np.ones((0, 61), "f4")), "--b", B)
+refused("16 bits as f32", "--dtype bf16", "matmul", "--a", save("h", bf16_bits(a32)), "--b", B, "--dtype", "f32")
+refused("Fortran order", "ascontiguousarray", "matmul", "--a", save("f", np.asfortranarray(a32)), "--b", B, status=1)
+refused("integers", "'<i8'", "matmul", "--a", save("i", np.ones((37, 61), "i8")), "--b", B, status=1)
+refused("big-endian", "'>f4'", "matmul", "--a", save("be", a32.astype(">f4")), "--b", B, status=1)
+refused("five dimensions", "more than 4", "matmul", "--a", save("x5", np.ones((1,) * 5, "f4")), "--b", B, status=1)
+refused("a file that is not there", "No such file", "matmul", "--a", "/nowhere.npy", "--b", B, status=1)
+refused("a directory", "directory", "matmul", "--a", DIR.name, "--b", B, status=1)
+with open(path("cut"), "wb") as f:
+    f.write(open(A, "rb").read()[:-5])
+refused("a file cut short", "bytes of data", "matmul", "--a", path("cut"), "--b", B, status=1)
+with open(path("text"), "w") as f:
+    f.write("hello, this is no array")
+refused("no .npy file", "no .npy", "matmul", "--a", path("text"), "--b", B, status=1)
+r = kiln("matmul", "--a", A, "--b", B, "--out", "/nowhere/x.npy")
+ok(r.returncode == 1 and "/nowhere/x.npy: No such" in r.stderr, "an --out that cannot be written",
+   "status 1 and its name", f"{r.returncode} {r.stderr}".strip())
+refused("q and k of different dim", "dim is", "attention", "--q", save("q", q), "--k", save("k2", k[:, :, :40].copy()),
+        "--v", path("v"))
+refused("kv heads that do not divide", "multiple", "attention", "--q", save("q5", q[:5].copy()), "--k", save("k", k),
+        "--v", save("v3", v))
+
+print(f"1..{count}")
+sys.exit(1 if failed else 0)
