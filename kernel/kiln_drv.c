@@ -262,6 +262,18 @@ static void kiln_shutdown(struct pci_dev *pdev)
 	kiln_hw_stop(pci_get_drvdata(pdev));
 }
 
+/* Somebody resets the function by sysfs: nothing of before is left, so start again. */
+static void kiln_reset_done(struct pci_dev *pdev)
+{
+	struct kiln_device *kdev = pci_get_drvdata(pdev);
+
+	kiln_hw_reset(kdev, READ_ONCE(kdev->epoch));
+}
+
+static const struct pci_error_handlers kiln_err_handlers = {
+	.reset_done = kiln_reset_done,
+};
+
 static const struct pci_device_id kiln_ids[] = {
 	{ PCI_DEVICE(KILN_PCI_VENDOR_ID, KILN_PCI_DEVICE_ID) },
 	{ }
@@ -274,6 +286,7 @@ static struct pci_driver kiln_pci_driver = {
 	.probe = kiln_probe,
 	.remove = kiln_remove,
 	.shutdown = kiln_shutdown,
+	.err_handler = &kiln_err_handlers,
 };
 
 static int __init kiln_init(void)
