@@ -17,6 +17,7 @@ result() {	# status, what
 run() {
 	local name=$1
 	shift
+	rm -f "$dir/$name".*
 	"$kiln" run "$@" --check --json --out-raw --out "$dir/$name.npy" >"$dir/$name.json" 2>"$dir/$name.err"
 }
 

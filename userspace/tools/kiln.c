@@ -61,9 +61,12 @@ int main(int argc, char **argv)
 {
 	if (argc < 2)
 		return usage_error("kiln", "a command is wanted: info, run, selftest or help");
-	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
-		fputs(help, stdout);
-		return finish(0);
+	for (int i = 1; i < argc; i++) {
+		if ((i == 1 && !strcmp(argv[i], "help")) || !strcmp(argv[i], "--help") ||
+		    !strcmp(argv[i], "-h")) {
+			fputs(help, stdout);
+			return finish(0);
+		}
 	}
 	if (!strcmp(argv[1], "version") || !strcmp(argv[1], "--version")) {
 		printf("kiln %d.%d.%d\n", KILN_VERSION_MAJOR, KILN_VERSION_MINOR,
