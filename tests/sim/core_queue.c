@@ -7,6 +7,17 @@
 
 static struct kiln_device *device;
 
+/* Timelines are shared with the card. */
+static uint64_t load(const uint64_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+}
+
+static void store(uint64_t *p, uint64_t value)
+{
+	__atomic_store_n(p, value, __ATOMIC_RELEASE);
+}
+
 static void batches(void)
 {
 	static struct kiln_command c[1000];
@@ -73,7 +84,7 @@ static void timelines(enum kiln_placement placement, const char *where)
 {
 	struct kiln_queue *a = make_queue(device, 8, 0), *b = make_queue(device, 8, 0);
 	struct kiln_buffer *buffer = make_buffer(device, 4096, placement);
-	volatile uint64_t *value = kiln_map(buffer);
+	uint64_t *value = kiln_map(buffer);
 	struct tally first = { 0 }, second = { 0 };
 	struct kiln_command wait = {
 		.wait_addr = kiln_addr(buffer) + 8, .wait_value = 5,
@@ -91,18 +102,18 @@ static void timelines(enum kiln_placement placement, const char *where)
 	ok(now_ms() - start >= 95, "and kiln_wait() waited for them");
 	is(kiln_wait(a, 1, 0), 0, "a look does not find it done either");
 	is(kiln_pending(a), 1, "it is pending");
-	is(value[2], 0, "and has signalled nothing");
+	is((long long)load(value + 2), 0, "and has signalled nothing");
 	is(kiln_submit(b, &signal, 1, NULL), 0, "another queue signals");
 	is(kiln_drain(b), 0, "that is done");
 	is(kiln_wait(a, 1, 5000000000), 1, "then the first one is, too");
 	is(first.good + second.good, 2, "both well");
-	is((long long)value[1], 5, "the first timeline");
-	is((long long)value[2], 77, "the second timeline");
+	is((long long)load(value + 1), 5, "the first timeline");
+	is((long long)load(value + 2), 77, "the second timeline");
 
 	/* And from the CPU. */
 	wait.wait_value = 6;
 	kiln_submit(a, &wait, 1, NULL);
-	value[1] = 9;
+	store(value + 1, 9);
 	is(kiln_wait(a, 1, 5000000000), 1, "a value beyond what is waited for, written by the CPU");
 	kiln_queue_destroy(a);
 	kiln_queue_destroy(b);
@@ -154,7 +165,7 @@ static void descriptor(void)
 {
 	struct kiln_queue *queue = make_queue(device, 8, 0);
 	struct kiln_buffer *buffer = make_buffer(device, 4096, KILN_HOST);
-	volatile uint64_t *value = kiln_map(buffer);
+	uint64_t *value = kiln_map(buffer);
 	struct tally tally = { 0 };
 	struct kiln_command c = {
 		.wait_addr = kiln_addr(buffer),
@@ -173,7 +184,7 @@ static void descriptor(void)
 		c.wait_value = i;
 		kiln_submit(queue, &c, 1, NULL);
 		good &= poll(&pfd, 1, i == 1 ? 50 : 0) == 0;
-		*value = i;
+		store(value, i);
 		good &= poll(&pfd, 1, 5000) == 1;
 		good &= kiln_wait(queue, 0, 0) == 1;
 		good &= poll(&pfd, 1, 0) == 0;
@@ -300,7 +311,7 @@ static void moving(void)
 
 	kiln_submit(queue, &c, 1, NULL);
 	pthread_create(&thread, NULL, drain, queue);
-	*(volatile uint64_t *)kiln_map(buffer) = 1;
+	store(kiln_map(buffer), 1);
 	pthread_join(thread, &err);
 	is((intptr_t)err, 0, "submitted by one thread, waited for by another");
 	is(tally.good, 1, "done");
