@@ -22,7 +22,9 @@ struct stream {
 	uint64_t taken;			/* registers */
 };
 
+/* A loop or a condition that is being written. */
 struct loop {
+	bool condition;
 	uint32_t count;
 	uint32_t start[KILN_ENGINES];	/* index of the MOVI */
 	unsigned int reg[KILN_ENGINES];
@@ -544,6 +546,7 @@ void kiln_asm_loop(struct kiln_asm *as, uint32_t count)
 		return;
 	}
 	loop = &as->loop[as->loops++];
+	loop->condition = false;
 	loop->count = count;
 	if (count == 1)
 		return;
@@ -564,7 +567,7 @@ void kiln_asm_loop_end(struct kiln_asm *as)
 
 	if (as->failed)
 		return;
-	if (!as->loops) {
+	if (!as->loops || as->loop[as->loops - 1].condition) {
 		fail(as, KILN_ENGINES, 256, "the end of a loop that was not begun");
 		return;
 	}
@@ -583,6 +586,62 @@ void kiln_asm_loop_end(struct kiln_asm *as)
 			kiln_asm_bne(as, e, loop->reg[e], 0, loop->start[e] + 1);
 		}
 		kiln_asm_reg_free(as, e, loop->reg[e]);
+	}
+}
+
+void kiln_asm_if(struct kiln_asm *as, const unsigned int reg[KILN_ENGINES], bool less,
+		 int64_t limit)
+{
+	struct loop *block;
+	int e;
+
+	if (as->failed)
+		return;
+	if (as->loops == MAX_LOOPS) {
+		fail(as, KILN_ENGINES, 256, "loops and conditions nest deeper than %d", MAX_LOOPS);
+		return;
+	}
+	block = &as->loop[as->loops++];
+	block->condition = true;
+	for (e = 0; e < KILN_ENGINES; e++) {
+		unsigned int tmp = kiln_asm_reg(as, e);
+
+		if (as->stream[e].waits)
+			kiln_asm_nop(as, e);
+		block->start[e] = as->stream[e].count;
+		/* Branch over it; the target is filled in at its end. */
+		if (less) {
+			kiln_asm_movi(as, e, tmp, limit - 1);
+			kiln_asm_blt(as, e, tmp, reg[e], 0);
+		} else {
+			kiln_asm_movi(as, e, tmp, limit);
+			kiln_asm_blt(as, e, reg[e], tmp, 0);
+		}
+		kiln_asm_reg_free(as, e, tmp);
+	}
+}
+
+void kiln_asm_if_end(struct kiln_asm *as)
+{
+	struct loop *block;
+	int e;
+
+	if (as->failed)
+		return;
+	if (!as->loops || !as->loop[as->loops - 1].condition) {
+		fail(as, KILN_ENGINES, 256, "the end of a condition that was not begun");
+		return;
+	}
+	block = &as->loop[--as->loops];
+	for (e = 0; e < KILN_ENGINES; e++) {
+		struct stream *s = &as->stream[e];
+
+		if (s->waits)
+			kiln_asm_nop(as, e);
+		if (s->count == block->start[e] + 2)
+			s->count -= 2;
+		else
+			s->insn[block->start[e] + 1].seq.target = s->count;
 	}
 }
 
@@ -943,7 +1002,7 @@ int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
 	int e;
 
 	if (!as->failed && as->loops)
-		fail(as, KILN_ENGINES, 256, "%u loops have no end", as->loops);
+		fail(as, KILN_ENGINES, 256, "%u loops or conditions have no end", as->loops);
 	for (e = 0; e < KILN_ENGINES; e++)
 		if (as->stream[e].waits)
 			kiln_asm_nop(as, e);

@@ -147,6 +147,14 @@ void kiln_asm_reg_free(struct kiln_asm *as, enum kiln_engine engine, unsigned in
 void kiln_asm_loop(struct kiln_asm *as, uint32_t count);
 void kiln_asm_loop_end(struct kiln_asm *as);
 
+/*
+ * What is written between them runs if the register of its engine is less than
+ * limit, or (less = false) is not. All engines' registers have to agree.
+ */
+void kiln_asm_if(struct kiln_asm *as, const unsigned int reg[KILN_ENGINES], bool less,
+		 int64_t limit);
+void kiln_asm_if_end(struct kiln_asm *as);
+
 /* -------------------------------------------------------------------- DMA -- */
 
 /* One side DRAM, the other SBUF. */

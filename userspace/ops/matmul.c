@@ -658,7 +658,7 @@ static void side_registers(struct gen *g, struct side *s)
 		}
 }
 
-static void make_matmul(struct kiln_asm *as, unsigned int generation, const void *shape)
+static int make_matmul(struct kiln_asm *as, unsigned int generation, const void *shape)
 {
 	const struct kiln_matmul *mm = shape;
 	struct gen gen = {
@@ -725,6 +725,7 @@ static void make_matmul(struct kiln_asm *as, unsigned int generation, const void
 	bump(g, KILN_SYNC, g->b_batch, (int64_t)mm->stride_b * g->es);
 	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)mm->stride_c * g->os);
 	kiln_asm_loop_end(as);
+	return 0;
 }
 
 /* ------------------------------------------------------------------- entry -- */

@@ -160,8 +160,9 @@ static int find_program(struct kiln_ops *ops, const struct kiln_ops_key *key, co
 		err = kiln_error(-ENOMEM, "no memory for the program of %s", name);
 		goto err_free;
 	}
-	make(as, ops->generation, shape);
-	err = kiln_asm_finish(as, &program, &bytes);
+	err = make(as, ops->generation, shape);
+	if (!err)
+		err = kiln_asm_finish(as, &program, &bytes);
 	if (err) {
 		/* The arguments were checked: a program that breaks a rule is our mistake. */
 		kiln_error(err, "%s: the program could not be made: %s", name,

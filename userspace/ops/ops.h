@@ -22,8 +22,8 @@ struct kiln_ops_key {
 	uint64_t word[KILN_OPS_KEY_WORDS];
 };
 
-/* Writes the program; the generation is as's. */
-typedef void (*kiln_ops_make_fn)(struct kiln_asm *as, unsigned int generation,
+/* Writes the program; what is wrong with it is as's to say. 0 or -ENOMEM. */
+typedef int (*kiln_ops_make_fn)(struct kiln_asm *as, unsigned int generation,
 				 const void *shape);
 
 /*
