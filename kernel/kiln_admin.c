@@ -45,7 +45,7 @@ void kiln_admin_start(struct kiln_device *kdev)
 	wake_up_all(&kdev->admin.room);
 }
 
-/* The card does not answer any more: end every wait, and take no command until kiln_admin_start(). */
+/* The card does not answer: end every wait, and take no command until kiln_admin_start(). */
 void kiln_admin_fail(struct kiln_device *kdev, int error)
 {
 	struct kiln_admin *admin = &kdev->admin;
@@ -106,19 +106,20 @@ out:
 	return any;
 }
 
-/* A slot for the caller, or NULL; *error tells why waiting is of no use. */
-static struct kiln_admin_slot *kiln_admin_get_slot(struct kiln_device *kdev, u32 epoch,
-						   int *error)
+/* False: all are in use. Else *ret is a slot, or the reason why waiting is of no use. */
+static bool kiln_admin_get_slot(struct kiln_device *kdev, u32 epoch,
+				struct kiln_admin_slot **ret)
 {
 	struct kiln_admin *admin = &kdev->admin;
 	struct kiln_admin_slot *slot = NULL;
 	unsigned int i;
+	int error;
 
 	spin_lock_irq(&admin->lock);
-	*error = admin->error;
-	if (!*error && kdev->epoch != epoch)
-		*error = -EIO;
-	for (i = 0; !*error && i < KILN_ADMIN_DEPTH; i++) {
+	error = admin->error;
+	if (!error && kdev->epoch != epoch)
+		error = -EIO;
+	for (i = 0; !error && i < KILN_ADMIN_DEPTH; i++) {
 		if (admin->slots[i].busy)
 			continue;
 		slot = &admin->slots[i];
@@ -129,7 +130,8 @@ static struct kiln_admin_slot *kiln_admin_get_slot(struct kiln_device *kdev, u32
 		break;
 	}
 	spin_unlock_irq(&admin->lock);
-	return slot;
+	*ret = error ? ERR_PTR(error) : slot;
+	return *ret;
 }
 
 static void kiln_admin_put_slot(struct kiln_device *kdev, struct kiln_admin_slot *slot)
@@ -143,17 +145,15 @@ static void kiln_admin_put_slot(struct kiln_device *kdev, struct kiln_admin_slot
 static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct kiln_cmd *cmd)
 {
 	struct kiln_admin *admin = &kdev->admin;
-	struct kiln_admin_slot *slot = NULL;
+	struct kiln_admin_slot *slot;
 	bool doorbell = false;
-	int error = 0;
 	int result;
 
-	if (!wait_event_timeout(admin->room,
-				(slot = kiln_admin_get_slot(kdev, epoch, &error)) || error,
+	if (!wait_event_timeout(admin->room, kiln_admin_get_slot(kdev, epoch, &slot),
 				KILN_ADMIN_TIMEOUT))
 		goto silent;
-	if (!slot)
-		return error;
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
 
 	spin_lock_irq(&admin->lock);
 	/* Between then and now the card may have been given up. */

@@ -3,6 +3,7 @@
 #ifndef KILN_ADMIN_H
 #define KILN_ADMIN_H
 
+#include <linux/bits.h>
 #include <linux/completion.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
@@ -12,7 +13,7 @@
 struct kiln_device;
 
 #define KILN_ADMIN_LOG2		6
-#define KILN_ADMIN_DEPTH	(1u << KILN_ADMIN_LOG2)
+#define KILN_ADMIN_DEPTH	BIT(KILN_ADMIN_LOG2)
 
 /**
  * struct kiln_admin_slot - an admin command on its way

@@ -181,6 +181,19 @@ static struct kiln_bo *kiln_bo_create(struct kiln_device *kdev, u64 bytes, u32 f
 	return bo;
 }
 
+/* TTM sorts the buffer in by its pins only when it is moved to the tail of its list. */
+void kiln_bo_pin_locked(struct kiln_bo *bo)
+{
+	ttm_bo_pin(&bo->tbo);
+	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
+}
+
+void kiln_bo_unpin_locked(struct kiln_bo *bo)
+{
+	ttm_bo_unpin(&bo->tbo);
+	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
+}
+
 /* HBM for the driver's own use: stays where it is, and is not cleared. */
 struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes)
 {
@@ -243,13 +256,13 @@ static int kiln_gem_pin(struct drm_gem_object *gem)
 	ret = kiln_ttm_bo_populate(&bo->tbo, &ctx);
 	if (ret)
 		return ret;
-	ttm_bo_pin(&bo->tbo);
+	kiln_bo_pin_locked(bo);
 	return 0;
 }
 
 static void kiln_gem_unpin(struct drm_gem_object *gem)
 {
-	ttm_bo_unpin(&to_kiln_bo(gem)->tbo);
+	kiln_bo_unpin_locked(to_kiln_bo(gem));
 }
 
 static struct sg_table *kiln_gem_get_sg_table(struct drm_gem_object *gem)

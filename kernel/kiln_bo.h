@@ -51,6 +51,8 @@ u64 kiln_bo_hbm_used(struct kiln_device *kdev);
 struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes);
 void kiln_bo_destroy_pinned(struct kiln_bo *bo);
 int kiln_bo_make_resident_locked(struct kiln_bo *bo);
+void kiln_bo_pin_locked(struct kiln_bo *bo);
+void kiln_bo_unpin_locked(struct kiln_bo *bo);
 
 int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_bo_info_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -24,6 +24,7 @@
 #ifndef KILN_DRV_H
 #define KILN_DRV_H
 
+#include <linux/bits.h>
 #include <linux/completion.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
@@ -41,7 +42,7 @@
 #include "kiln_irq.h"
 
 #define KILN_VA_START	4096ull
-#define KILN_VA_END	(1ull << KILN_VA_BITS)
+#define KILN_VA_END	BIT_ULL(KILN_VA_BITS)
 
 /**
  * struct kiln_device - one card

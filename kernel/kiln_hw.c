@@ -132,9 +132,9 @@ int kiln_hw_init(struct kiln_device *kdev)
 	kdev->clock_khz = kiln_hw_read(kdev, KILN_REG_CLOCK_KHZ);
 	kdev->sbuf_bytes = kiln_hw_read(kdev, KILN_REG_SBUF_KIB) * SZ_1K;
 	kdev->psum_bytes = kiln_hw_read(kdev, KILN_REG_PSUM_KIB) * SZ_1K;
-	kdev->max_queues = min(kiln_hw_read(kdev, KILN_REG_MAX_QUEUES), (u32)KILN_MAX_QUEUES);
-	kdev->max_contexts = min(kiln_hw_read(kdev, KILN_REG_MAX_CONTEXTS),
-				 (u32)KILN_MAX_CONTEXTS);
+	kdev->max_queues = min_t(u32, kiln_hw_read(kdev, KILN_REG_MAX_QUEUES), KILN_MAX_QUEUES);
+	kdev->max_contexts = min_t(u32, kiln_hw_read(kdev, KILN_REG_MAX_CONTEXTS),
+				   KILN_MAX_CONTEXTS);
 
 	if (!kdev->hbm_bytes || kdev->max_queues < 2 || kdev->max_contexts < 2 ||
 	    pci_resource_len(pdev, KILN_BAR_HBM) < kdev->hbm_bytes) {

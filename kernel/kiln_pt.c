@@ -302,6 +302,7 @@ static struct kiln_pt *kiln_pt_split(struct kiln_pts *pts, struct kiln_pt *table
 		kiln_pt_write(pts, leaf, i, (entry->large & ~KILN_PTE_LARGE) + i * PAGE_SIZE);
 	bitmap_fill(leaf->valid, KILN_PT_ENTRIES);
 	leaf->used = KILN_PT_ENTRIES;
+	/* The table, before the entry that leads to it. */
 	wmb();
 	entry->large = 0;
 	entry->table = leaf;

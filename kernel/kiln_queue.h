@@ -3,6 +3,7 @@
 #ifndef KILN_QUEUE_H
 #define KILN_QUEUE_H
 
+#include <linux/bits.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/rcupdate.h>
@@ -22,8 +23,8 @@ struct kiln_device;
 struct kiln_file;
 struct kiln_vm;
 
-#define KILN_QUEUE_DEPTH_MIN	(1u << KILN_RING_LOG2_MIN)
-#define KILN_QUEUE_DEPTH_MAX	(1u << KILN_RING_LOG2_MAX)
+#define KILN_QUEUE_DEPTH_MIN	BIT(KILN_RING_LOG2_MIN)
+#define KILN_QUEUE_DEPTH_MAX	BIT(KILN_RING_LOG2_MAX)
 
 enum kiln_slot_state {
 	KILN_SLOT_FREE,

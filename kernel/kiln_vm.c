@@ -105,7 +105,7 @@ static void kiln_vm_link_vma(struct kiln_vma *vma, struct drm_gpuvm_bo *vm_bo, b
 	if (readonly)
 		vma->base.flags |= KILN_VMA_READONLY;
 	drm_gpuva_link(&vma->base, vm_bo);
-	ttm_bo_pin(&to_kiln_bo(vma->base.gem.obj)->tbo);
+	kiln_bo_pin_locked(to_kiln_bo(vma->base.gem.obj));
 }
 
 static int kiln_vm_step_map(struct drm_gpuva_op *op, void *priv)
@@ -261,7 +261,7 @@ static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 	}
 	kiln_pt_flushed(&vm->pts);
 	list_for_each_entry_safe(vma, next, &bind->removed, link) {
-		ttm_bo_unpin(&to_kiln_bo(vma->base.gem.obj)->tbo);
+		kiln_bo_unpin_locked(to_kiln_bo(vma->base.gem.obj));
 		kfree(vma);
 	}
 	return ret;
@@ -346,7 +346,7 @@ int kiln_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file
 		}
 		bind.bo = to_kiln_bo(gem);
 		if (args->bo_offset > gem->size || args->size > gem->size - args->bo_offset) {
-			ret = kiln_bad(kdev, -EINVAL, "bo_offset %#llx size %#llx beyond the buffer's %#zx",
+			ret = kiln_bad(kdev, -EINVAL, "bo_offset %#llx size %#llx of %#zx",
 				       args->bo_offset, args->size, gem->size);
 			goto out_gem;
 		}
@@ -478,7 +478,7 @@ void kiln_vm_destroy(struct kiln_vm *vm)
 		dma_resv_lock(gem->resv, NULL);
 		drm_gpuva_remove(va);
 		drm_gpuva_unlink(va);
-		ttm_bo_unpin(&to_kiln_bo(gem)->tbo);
+		kiln_bo_unpin_locked(to_kiln_bo(gem));
 		dma_resv_unlock(gem->resv);
 		drm_gem_object_put(gem);
 		kfree(to_kiln_vma(va));

@@ -220,34 +220,64 @@ static void test_prime(void)
 	close(other);
 }
 
+/* Bound memory stays: what does not fit beside it is refused. */
 static void test_pressure(void)
 {
-	uint64_t used = card_info(fd).hbm_used_bytes, total = card_info(fd).hbm_bytes;
+	uint64_t total = card_info(fd).hbm_bytes;
 	struct drm_kiln_bo_create c = { .size = total, .flags = DRM_KILN_BO_HBM };
-	uint32_t handles[64];
-	int n = 0, ret = 0;
+	uint32_t bo = make_bo(fd, PAGE, DRM_KILN_BO_HBM);
 
-	/* All of it bound is all of it taken: the next one is refused, not waited for. */
-	for (; n < 64; n++) {
-		c = (struct drm_kiln_bo_create) { .size = total / 32, .flags = DRM_KILN_BO_HBM };
-		ret = call(fd, DRM_IOCTL_KILN_BO_CREATE, &c);
-		if (ret)
-			break;
-		handles[n] = c.handle;
-		ret = bind_bo(fd, vm, c.handle, 0, VA_BASE + n * total, total / 32);
-		if (ret)
-			break;
+	is(bind_bo(fd, vm, bo, 0, VA_BASE, PAGE), 0, "pressure: bind a page");
+	is(poke(VA_BASE, 77), 0, "pressure: write it");
+	is(call(fd, DRM_IOCTL_KILN_BO_CREATE, &c), -ENOMEM, "pressure: a buffer as large as HBM");
+	is(peek(VA_BASE, 77), 0, "pressure: the page is still there");
+	is(unbind(fd, vm, VA_BASE, PAGE), 0, "pressure: unmap it");
+	close_bo(fd, bo);
+}
+
+/* What is not bound makes room and comes back. Only with a small HBM: all of it is filled. */
+static void test_evict(void)
+{
+	uint64_t total = card_info(fd).hbm_bytes, size = total / 4 / (2 * MIB) * 2 * MIB, *p[6], i;
+	struct drm_kiln_bo_info info;
+	uint32_t bo[6];
+	int n, bad = 0;
+
+	if (total > 256 * MIB) {
+		ok(true, "evict # SKIP HBM is larger than 256 MiB");
+		return;
 	}
-	is(ret, -ENOMEM, "pressure: HBM is full after %d", n);
-	ok(n >= 30, "pressure: after most of it");
-	while (n--) {
-		ret = unbind(fd, vm, VA_BASE + n * total, total / 32);
-		if (ret || close_bo(fd, handles[n]))
-			break;
+	for (n = 0; n < 6; n++) {
+		bo[n] = make_bo(fd, size, DRM_KILN_BO_HBM);
+		p[n] = map_bo(fd, bo[n], size);
+		for (i = 0; i < size / 8; i += 128)
+			p[n][i] = i + n;
 	}
-	ok(n < 0, "pressure: give it back");
-	ok(card_info(fd).hbm_used_bytes <= used + 4 * MIB, "pressure: all of it");
-	is(run_nop(fd, queue), 0, "pressure: the card works");
+	for (n = 0; n < 6; n++)
+		for (i = 0; i < size / 8; i += 128)
+			bad += p[n][i] != i + n;
+	is(bad, 0, "evict: six quarters of HBM, and what they hold");
+	info = (struct drm_kiln_bo_info) { .handle = bo[0] };
+	is(call(fd, DRM_IOCTL_KILN_BO_INFO, &info), 0, "evict: where is the first");
+	is(info.placement, DRM_KILN_BO_SYSTEM, "evict: in host memory");
+	for (n = 0; n < 3; n++)
+		is(bind_bo(fd, vm, bo[n], 0, VA_BASE + n * total, size), 0, "evict: bind it, %d", n);
+	info = (struct drm_kiln_bo_info) { .handle = bo[0] };
+	is(call(fd, DRM_IOCTL_KILN_BO_INFO, &info), 0, "evict: where is the first now");
+	is(info.placement, DRM_KILN_BO_HBM, "evict: home again");
+	for (n = 0; n < 3; n++) {
+		is(peek(VA_BASE + n * total + 1024, 128 + n), 0, "evict: the card sees its content, %d", n);
+		is(poke(VA_BASE + n * total + 8, 99), 0, "evict: and writes, %d", n);
+		is(p[n][1], 99, "evict: where we see it, %d", n);
+	}
+	is(bind_bo(fd, vm, bo[3], 0, VA_BASE + 3 * total, size), -ENOMEM, "evict: the fourth finds no room");
+	is(unbind(fd, vm, VA_BASE, size), 0, "evict: make some");
+	is(bind_bo(fd, vm, bo[3], 0, VA_BASE + 3 * total, size), 0, "evict: now it does");
+	for (n = 0; n < 6; n++) {
+		unbind(fd, vm, VA_BASE + n * total, size);
+		munmap(p[n], size);
+		close_bo(fd, bo[n]);
+	}
 }
 
 static void *churn(void *arg)
@@ -298,6 +328,7 @@ int main(void)
 	test_isolation();
 	test_prime();
 	test_pressure();
+	test_evict();
 	test_threads();
 
 	is(destroy_queue(fd, queue), 0, "destroy the queue");
