@@ -58,7 +58,13 @@ errors() {
 	     /^(Result|DRM_)/ { next }
 	     row { row = row " " $0 }
 	     END { if (row) print row " |" }' |
-	grep -v 'Result (the' 
+	grep -v 'Result (the'
+}
+
+example() {
+	echo '```c'
+	sed 1d userspace/examples/hello-matmul.c
+	echo '```'
 }
 
 table() {
@@ -72,6 +78,7 @@ table() {
 	dtypes)		enumerators include/kiln/isa.h kiln_dtype ;;
 	ioctls)		ioctls ;;
 	errors)		errors ;;
+	example)	example ;;
 	*)		echo "docs/tables.sh: no table '$1'" >&2; exit 1 ;;
 	esac
 }
