@@ -366,8 +366,12 @@ int kiln_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 					kiln_wait_is_done(queue, args->seqno, args->count),
 					timeout) : -ETIME;
 	}
-	/* A relative timeout cannot be restarted: the caller knows how long it wants to wait. */
-	if (ret == -ERESTARTSYS)
+	/*
+	 * A wait for ever goes on by itself after what was no signal, but io_uring's
+	 * work for this task. A relative timeout cannot be restarted: the caller
+	 * knows how long it wants to wait.
+	 */
+	if (ret == -ERESTARTSYS && args->timeout_ns >= 0)
 		ret = -EINTR;
 	if (!ret && args->results)
 		ret = kiln_wait_copy(queue, args);
