@@ -2,6 +2,8 @@
 /* Queues: batches, waits, timelines, callbacks, descriptors, threads, destruction. */
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/time.h>
 
 #include "core_test.h"
 
@@ -319,9 +321,40 @@ static void moving(void)
 	kiln_free(buffer);
 }
 
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+static void signals(void)
+{
+	struct kiln_queue *queue = make_queue(device, 8, 0);
+	struct kiln_buffer *buffer = make_buffer(device, 4096, KILN_HOST);
+	struct tally tally = { 0 };
+	struct kiln_command c = {
+		.wait_addr = kiln_addr(buffer), .wait_value = 1,
+		.done = count, .user = &tally,
+	};
+	struct sigaction action = { .sa_handler = nothing }, old;
+	struct itimerval timer = { .it_value.tv_usec = 100000 };
+
+	sigaction(SIGALRM, &action, &old);
+	kiln_submit(queue, &c, 1, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	is(kiln_wait(queue, 1, -1), -EINTR, "a signal ends a wait");
+	is(kiln_pending(queue), 1, "the command is still pending");
+	store(kiln_map(buffer), 1);
+	is(kiln_wait(queue, 1, -1), 1, "and completes later");
+	is(tally.good, 1, "well");
+	sigaction(SIGALRM, &old, NULL);
+	kiln_queue_destroy(queue);
+	kiln_free(buffer);
+}
+
 int main(void)
 {
 	device = open_card();
+	signals();
 	batches();
 	ordering();
 	timelines(KILN_HBM, "HBM");

@@ -11,8 +11,11 @@
  *
  * Threads: a struct kiln_device and its buffers and programs may be used by
  * several threads at once. A struct kiln_queue belongs to one thread at a
- * time; different queues are independent. Callbacks run in the thread that
- * calls kiln_wait() or kiln_submit() on that queue, and may submit.
+ * time; different queues are independent. A thread that ends takes what it has
+ * submitted with it (the kernel cancels it): it has to outlive its commands.
+ * Callbacks run in the thread that calls kiln_wait(), kiln_submit() or
+ * kiln_queue_destroy() on that queue, one after the other; they may submit to
+ * it, but not wait for it.
  */
 #ifndef KILN_H
 #define KILN_H
@@ -195,15 +198,21 @@ unsigned int kiln_pending(const struct kiln_queue *queue);
 /*
  * Run the callbacks of what has completed, waiting until at least min have
  * (or all that are pending, if fewer). timeout_ns: 0 only looks, negative
- * waits for ever. Returns how many callbacks ran, or -ETIME, -EINTR.
+ * waits for ever. Returns how many callbacks ran (commands without one count,
+ * too); -ETIME or -EINTR if time or a signal came first, after running those
+ * that there were; -EBUSY from a callback.
  */
 int kiln_wait(struct kiln_queue *queue, unsigned int min, int64_t timeout_ns);
 
-/* Wait for everything that is pending. 0 or a negative errno. */
+/* Wait for everything that is pending. 0, or a negative errno as of kiln_wait(). */
 int kiln_drain(struct kiln_queue *queue);
 
-/* Readable (POLLIN) when kiln_wait(queue, 0, 0) has something to do: for a
- * server's event loop. Negative errno if the way of submission has none. */
+/*
+ * Readable (POLLIN) when kiln_wait(queue, 0, 0) has something to do: for a
+ * server's event loop. It is the queue's own: only poll it. -ENOTSUP if the way
+ * of submission has none (the ioctl). A loop that sleeps in epoll_wait() sees
+ * -EINTR now and then when commands complete, as with any io_uring.
+ */
 int kiln_queue_fd(struct kiln_queue *queue);
 
 #ifdef __cplusplus

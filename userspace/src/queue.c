@@ -224,6 +224,8 @@ int kiln_submit(struct kiln_queue *queue, const struct kiln_command *commands,
 	while (good < count && !(bad = check_command(queue, &commands[good])))
 		good++;
 
+	/* HBM is mapped write-combined: what was written there comes before the command. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	while (done < good) {
 		unsigned int n = queue->depth - queue->in_flight;
 
