@@ -51,7 +51,10 @@ static bool command_ok(const struct kiln_cmd *cmd)
 	       args_bytes <= KILN_MAX_ARGS_BYTES;
 }
 
-/* Does this status stop the context? */
+/*
+ * Does this status stop the context? Then that comes first, and the completion
+ * second: what the driver submits upon the completion is not stopped with it.
+ */
 static bool is_fault(unsigned int status)
 {
 	return (status >= KILN_ST_BAD_PROGRAM && status <= KILN_ST_TIMEOUT) ||
@@ -74,9 +77,9 @@ static void end_next(struct kiln_sim *sim, struct fw_queue *q,
 	q->sq_next++;
 	q->wait_since = 0;
 	sim->commands++;
-	fw_ring_complete(sim, q, &record);
 	if (is_fault(status))
 		fw_context_stop(sim, q, &record);
+	fw_ring_complete(sim, q, &record);
 }
 
 /* After a success: the u64 there, and whoever may wait for it. */
@@ -332,8 +335,8 @@ void fw_queue_retire(struct kiln_sim *sim, unsigned int core)
 			record.fault_addr = c->cmd.exec.signal_addr;
 	}
 	fw_queue_set_state(sim, q, FW_QUEUE_IDLE);
-	fw_ring_complete(sim, q, &record);
 	if (is_fault(record.status))
 		fw_context_stop(sim, q, &record);
+	fw_ring_complete(sim, q, &record);
 	fw_queue_advance(sim, q);
 }
