@@ -110,9 +110,12 @@ static void written(struct kiln_core *core, const struct tile *tile)
 	for (unsigned int g = tile->partition / GROUP;
 	     g <= (tile->partition + tile->partitions - 1) / GROUP; g++)
 		used[g] |= columns;
-	if (tile->space == KILN_SBUF && tile->lo < core->packed.hi &&
-	    tile->hi > core->packed.lo)
-		core->packed.valid = false;
+	if (tile->space != KILN_SBUF)
+		return;
+	for (unsigned int i = 0; i < PACKED; i++) {
+		if (tile->lo < core->packed[i].hi && tile->hi > core->packed[i].lo)
+			core->packed[i].valid = false;
+	}
 }
 
 enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,

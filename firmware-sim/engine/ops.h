@@ -31,13 +31,14 @@ enum kiln_ops_level {
  * pair of them (bf16), the odd one in the upper half; what K lacks to a whole
  * pair is +0.
  *
- * stationary: panels of mr columns: a[m / mr][row][m % mr]
- * moving: panels of KILN_PANEL columns: b[n / KILN_PANEL][row][n % KILN_PANEL]
+ * stationary, panels of mr columns: a[m / mr * a_pitch + row * mr + m % mr]
+ * moving, panels of KILN_PANEL columns: b likewise
  *
  * What pads the last panels is computed with and not stored.
  */
 struct kiln_matmul {
 	const uint32_t *a, *b;
+	size_t a_pitch, b_pitch;
 	uint32_t rows;
 	uint32_t m, n;
 	float *c;		/* c[m * pitch + n] */

@@ -539,13 +539,13 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
 {
 	for (uint32_t n = 0; n < mm->n; n += 2 * W) {
-		const uint32_t *b = mm->b + (size_t)(n / KILN_PANEL) * KILN_PANEL * mm->rows +
+		const uint32_t *b = mm->b + n / KILN_PANEL * mm->b_pitch +
 				    n % KILN_PANEL;
 		uint32_t cols = mm->n - n;
 		__m256i lo = tail(cols), hi = tail(cols > W ? cols - W : 0);
 
 		for (uint32_t m = 0; m < mm->m; m += MR) {
-			const uint32_t *a = mm->a + (size_t)m * mm->rows;
+			const uint32_t *a = mm->a + m / MR * mm->a_pitch;
 			float *c = mm->c + m * mm->pitch + n;
 			uint32_t rows = mm->m - m;
 

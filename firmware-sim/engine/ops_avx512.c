@@ -377,16 +377,47 @@ static inline __m512i pairs(const uint16_t *even, const uint16_t *odd, __mmask16
 	return _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16));
 }
 
+/* 32 columns of a row: even and odd ones interleaved in two vectors. */
+INLINE void interleave(const uint16_t *even, const uint16_t *odd, __mmask32 m,
+		       __m512i out[2])
+{
+	const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10,
+					     41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
+					     35, 3, 34, 2, 33, 1, 32, 0);
+	const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+	__m512i e = _mm512_maskz_loadu_epi16(m, even), o = _mm512_maskz_loadu_epi16(m, odd);
+
+	out[0] = _mm512_permutex2var_epi16(e, low, o);
+	out[1] = _mm512_permutex2var_epi16(e, high, o);
+}
+
 static void pack_pairs(uint32_t *dst, size_t pitch, unsigned int width,
 		       const uint16_t *even, const uint16_t *odd, size_t n)
 {
+	__m512i v[2];
+
+	/* The moving matrix, and the stationary one */
+	for (; width == KILN_PANEL && n; dst += pitch, even += 32, odd += 32) {
+		interleave(even, odd, n >= 32 ? ~0u : (1u << n) - 1, v);
+		_mm512_storeu_si512(dst, v[0]);
+		_mm512_storeu_si512(dst + W, v[1]);
+		n -= n >= 32 ? 32 : n;
+	}
+	for (; width == MR && n >= 32; n -= 32, dst += 4 * pitch, even += 32, odd += 32) {
+		interleave(even, odd, ~0u, v);
+		_mm256_storeu_si256((void *)dst, _mm512_castsi512_si256(v[0]));
+		_mm256_storeu_si256((void *)(dst + pitch), _mm512_extracti64x4_epi64(v[0], 1));
+		_mm256_storeu_si256((void *)(dst + 2 * pitch), _mm512_castsi512_si256(v[1]));
+		_mm256_storeu_si256((void *)(dst + 3 * pitch),
+				    _mm512_extracti64x4_epi64(v[1], 1));
+	}
 	for (size_t at = 0; at < n; at += width, dst += pitch) {
 		for (unsigned int i = 0; i < width; i += W) {
 			size_t left = n - at > i ? n - at - i : 0;
 			__mmask16 m = tail(width - i);
 
 			_mm512_mask_storeu_epi32(dst + i, m,
-				pairs(even + at + i, odd + at + i, tail(left)));
+				pairs(even + at + i, odd + at + i, tail(left) & m));
 		}
 	}
 }
@@ -433,12 +464,12 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
 {
 	for (uint32_t n = 0; n < mm->n; n += KILN_PANEL) {
-		const uint32_t *b = mm->b + (size_t)n * mm->rows;
+		const uint32_t *b = mm->b + n / KILN_PANEL * mm->b_pitch;
 		uint32_t cols = mm->n - n;
 		__mmask16 lo = tail(cols), hi = cols > W ? tail(cols - W) : 0;
 
 		for (uint32_t m = 0; m < mm->m; m += MR) {
-			const uint32_t *a = mm->a + (size_t)m * mm->rows;
+			const uint32_t *a = mm->a + m / MR * mm->a_pitch;
 			float *c = mm->c + m * mm->pitch + n;
 			uint32_t rows = mm->m - m;
 

@@ -152,10 +152,10 @@ static float fma_flush(float a, float b, float c)
 static void matmul_bf16(const struct kiln_matmul *mm)
 {
 	for (uint32_t m = 0; m < mm->m; m++) {
-		const uint32_t *a = mm->a + m / MR * MR * mm->rows + m % MR;
+		const uint32_t *a = mm->a + m / MR * mm->a_pitch + m % MR;
 
 		for (uint32_t n = 0; n < mm->n; n++) {
-			const uint32_t *b = mm->b + n / KILN_PANEL * KILN_PANEL * mm->rows +
+			const uint32_t *b = mm->b + n / KILN_PANEL * mm->b_pitch +
 					    n % KILN_PANEL;
 			float *c = mm->c + m * mm->pitch + n;
 			float sum = mm->accumulate ? *c : 0;
@@ -175,10 +175,10 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 static void matmul_f32(const struct kiln_matmul *mm)
 {
 	for (uint32_t m = 0; m < mm->m; m++) {
-		const uint32_t *a = mm->a + m / MR * MR * mm->rows + m % MR;
+		const uint32_t *a = mm->a + m / MR * mm->a_pitch + m % MR;
 
 		for (uint32_t n = 0; n < mm->n; n++) {
-			const uint32_t *b = mm->b + n / KILN_PANEL * KILN_PANEL * mm->rows +
+			const uint32_t *b = mm->b + n / KILN_PANEL * mm->b_pitch +
 					    n % KILN_PANEL;
 			float *c = mm->c + m * mm->pitch + n;
 			float sum = mm->accumulate ? *c : 0;

@@ -15,6 +15,8 @@
 
 #define CHUNK		512	/* elements that an element-wise engine takes at a time */
 #define PENDING		32	/* posts of a semaphore whose times are kept apart */
+#define PANEL_PAD	2	/* rows between panels, so that they do not all want the same cache sets */
+#define PACKED		4	/* moving tiles that are kept packed */
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
 
 /* Units posted and not yet taken, earliest first. */
@@ -53,10 +55,11 @@ struct tile {
 	int64_t stride[4];
 };
 
-/* A packed moving tile that may serve the next matmul too. */
+/* A packed moving tile that may serve further matmuls, with other stationary ones. */
 struct packed {
 	bool valid;
 	uint32_t lo, hi;		/* bytes of SBUF partitions that it was made from */
+	uint64_t used;			/* when; the one that is replaced is the oldest */
 	struct kiln_operand operand;
 	uint64_t reg;
 };
@@ -88,16 +91,17 @@ struct kiln_core {
 	/* Tensor's stationary matrix */
 	enum kiln_dtype stationary_dtype;	/* NONE: nothing loaded in this job */
 	uint32_t stationary_k, stationary_m;
-	struct packed packed;
+	struct packed packed[PACKED];
+	uint64_t packed_use;
 
 	/* scratch; nothing in it matters after an instruction but the packed matrices */
 	float x[CHUNK] __attribute__((aligned(64)));
 	float y[CHUNK] __attribute__((aligned(64)));
 	float z[CHUNK] __attribute__((aligned(64)));
 	uint32_t row[2][KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
-	uint32_t stationary[KILN_MATMUL_MAX_K * (KILN_MATMUL_MAX_M + KILN_MAX_MR)]
-		__attribute__((aligned(64)));
-	uint32_t moving[KILN_MATMUL_MAX_K * KILN_MATMUL_MAX_N]
+	uint32_t stationary[(KILN_MATMUL_MAX_K + PANEL_PAD) *
+			    (KILN_MATMUL_MAX_M + KILN_MAX_MR)] __attribute__((aligned(64)));
+	uint32_t moving[PACKED][(KILN_MATMUL_MAX_K + PANEL_PAD) * KILN_MATMUL_MAX_N]
 		__attribute__((aligned(64)));
 	float out[KILN_MATMUL_MAX_M * KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
 };

@@ -6,6 +6,8 @@
 
 #include "engine/state.h"
 
+#define AHEAD	4	/* rows */
+
 /* Row p of a tile as its elements lie, contiguous: in SBUF itself or gathered in buf. */
 static const void *row_of(const struct tile *tile, uint32_t p, void *buf)
 {
@@ -13,6 +15,18 @@ static const void *row_of(const struct tile *tile, uint32_t p, void *buf)
 		return tile->base + p * tile->pitch;
 	kiln_tile_gather(tile, p, 0, tile->count, buf);
 	return buf;
+}
+
+/*
+ * Have the host's caches fetch a row that is packed soon. Rows lie on pages of
+ * their own, where its own prefetching does not go.
+ */
+static void prefetch(const struct tile *tile, uint32_t p)
+{
+	if (p >= tile->partitions || !tile_contiguous(tile))
+		return;
+	for (uint32_t at = 0; at < tile->count * tile->esize; at += 64)
+		__builtin_prefetch(tile->base + p * tile->pitch + at);
 }
 
 static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
@@ -26,27 +40,42 @@ static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
 	}
 }
 
-/* A matrix of K partitions in panels of width columns: rows of it, see ops.h. */
-static uint32_t pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
-		     unsigned int width)
+/* Rows of a packed matrix, see ops.h. */
+static uint32_t packed_rows(uint32_t k, enum kiln_dtype dtype)
+{
+	return dtype == KILN_BF16 ? (k + 1) / 2 : k;
+}
+
+static size_t panel_pitch(uint32_t rows, unsigned int width)
+{
+	return (size_t)(rows + PANEL_PAD) * width;
+}
+
+/* A matrix of K partitions in panels of width columns. */
+static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
+		 unsigned int width)
 {
 	static const uint16_t zero[KILN_MATMUL_MAX_N];
 	uint32_t k = tile->partitions;
+	size_t pitch = panel_pitch(packed_rows(k, tile->dtype), width);
 
 	if (tile->dtype == KILN_F32) {
-		for (uint32_t p = 0; p < k; p++)
-			pack_words(dst + p * width, (size_t)k * width, width,
+		for (uint32_t p = 0; p < k; p++) {
+			prefetch(tile, p + AHEAD);
+			pack_words(dst + p * width, pitch, width,
 				   row_of(tile, p, core->row[0]), tile->count);
-		return k;
+		}
+		return;
 	}
 	for (uint32_t p = 0; p < k; p += 2) {
 		const void *even = row_of(tile, p, core->row[0]);
 		const void *odd = p + 1 < k ? row_of(tile, p + 1, core->row[1]) : zero;
 
-		core->ops->pack_pairs(dst + p / 2 * width, (size_t)(k + 1) / 2 * width,
-				      width, even, odd, tile->count);
+		prefetch(tile, p + AHEAD);
+		prefetch(tile, p + AHEAD + 1);
+		core->ops->pack_pairs(dst + p / 2 * width, pitch, width, even, odd,
+				      tile->count);
 	}
-	return (k + 1) / 2;
 }
 
 enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream *s,
@@ -64,22 +93,37 @@ enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream
 	return KILN_ST_OK;
 }
 
-/* The moving matrix, packed: the last one still, if it is the same and nothing wrote there. */
-static void pack_moving(struct kiln_core *core, const struct stream *s,
-			const struct kiln_operand *op, const struct tile *tile)
+/* The moving matrix, packed: as it was before, if it is one of the last and nothing wrote there. */
+static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *s,
+				   const struct kiln_operand *op, const struct tile *tile)
 {
-	struct packed *packed = &core->packed;
+	struct packed *oldest = &core->packed[0];
 	uint64_t reg = s->reg[op->reg];
+	uint32_t *dst;
 
-	if (packed->valid && packed->reg == reg &&
-	    !memcmp(&packed->operand, op, sizeof(*op)))
-		return;
-	pack(core, tile, core->moving, KILN_PANEL);
-	packed->operand = *op;
-	packed->reg = reg;
-	packed->lo = tile->lo;
-	packed->hi = tile->hi;
-	packed->valid = true;
+	core->packed_use++;
+	for (unsigned int i = 0; i < PACKED; i++) {
+		struct packed *packed = &core->packed[i];
+
+		if (packed->valid && packed->reg == reg &&
+		    !memcmp(&packed->operand, op, sizeof(*op))) {
+			packed->used = core->packed_use;
+			return core->moving[i];
+		}
+		if (!packed->valid)
+			packed->used = 0;
+		if (packed->used < oldest->used)
+			oldest = packed;
+	}
+	dst = core->moving[oldest - core->packed];
+	pack(core, tile, dst, KILN_PANEL);
+	oldest->operand = *op;
+	oldest->reg = reg;
+	oldest->lo = tile->lo;
+	oldest->hi = tile->hi;
+	oldest->used = core->packed_use;
+	oldest->valid = true;
+	return dst;
 }
 
 static enum kiln_status one_bank(struct kiln_core *core, const struct tile *tile)
@@ -107,10 +151,11 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	    core->stationary_m != dst.partitions)
 		return KILN_ST_OPERAND;
 
-	pack_moving(core, s, &insn->src[0], &src);
 	mm.a = core->stationary;
-	mm.b = core->moving;
-	mm.rows = bf16 ? (src.partitions + 1) / 2 : src.partitions;
+	mm.b = pack_moving(core, s, &insn->src[0], &src);
+	mm.rows = packed_rows(src.partitions, src.dtype);
+	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);
+	mm.b_pitch = panel_pitch(mm.rows, KILN_PANEL);
 	mm.m = dst.partitions;
 	mm.n = dst.count;
 	mm.accumulate = insn->flags & KILN_F_ACCUMULATE;

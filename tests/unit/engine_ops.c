@@ -216,7 +216,7 @@ static uint16_t any_bf16(int kind)
 	}
 }
 
-static uint32_t pack_a[128 * 144], pack_b[128 * 512], other_a[128 * 144];
+static uint32_t pack_a[130 * 144], pack_b[130 * 512], other_a[128 * 144];
 static float c[128 * 520], d[128 * 520];
 
 static void test_matmul(const struct kiln_ops *ops, bool bf16)
@@ -232,6 +232,7 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 
 		if (kind != 4)
 			k = k % 12 + 1, rows = bf16 ? (k + 1) / 2 : k, mm.rows = rows;
+		mm.b_pitch = (rows + 1) * KILN_PANEL;
 		memset(pack_a, 0, sizeof(pack_a));
 		memset(other_a, 0, sizeof(other_a));
 		for (uint32_t i = 0; i < rows; i++) {
@@ -239,7 +240,7 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 				uint32_t v = bf16 ? any_bf16(kind) | (uint32_t)any_bf16(kind) << 16 :
 					     kind < 3 ? any_bits() : float_bits(rng_float());
 
-				pack_a[j / ops->mr * ops->mr * rows + i * ops->mr + j % ops->mr] = v;
+				pack_a[j / ops->mr * (rows + 2) * ops->mr + i * ops->mr + j % ops->mr] = v;
 				other_a[j / kiln_ops_ref.mr * kiln_ops_ref.mr * rows +
 					i * kiln_ops_ref.mr + j % kiln_ops_ref.mr] = v;
 			}
@@ -247,7 +248,7 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 				uint32_t v = bf16 ? any_bf16(kind) | (uint32_t)any_bf16(kind) << 16 :
 					     kind < 3 ? any_bits() : float_bits(rng_float());
 
-				pack_b[j / KILN_PANEL * KILN_PANEL * rows + i * KILN_PANEL +
+				pack_b[j / KILN_PANEL * mm.b_pitch + i * KILN_PANEL +
 				       j % KILN_PANEL] = v;
 			}
 		}
@@ -255,10 +256,12 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 			c[i] = d[i] = kind == 1 ? bits_float(rng() & 0x81ffffff) :
 				      bits_float(any_bits());
 		mm.a = pack_a;
+		mm.a_pitch = (rows + 2) * ops->mr;
 		mm.b = pack_b;
 		mm.c = c;
 		(bf16 ? ops->matmul_bf16 : ops->matmul_f32)(&mm);
 		mm.a = other_a;
+		mm.a_pitch = rows * kiln_ops_ref.mr;
 		mm.c = d;
 		(bf16 ? kiln_ops_ref.matmul_bf16 : kiln_ops_ref.matmul_f32)(&mm);
 		good &= same_bytes(c, d, sizeof(c));
