@@ -16,9 +16,10 @@
  * "A side" is op(a) with k on the partitions, the stationary; "B side" is
  * op(b), the moving. A side that is stored with k along its rows is transposed
  * on the Tensor engine on its way, 128 rows at a time. A is loaded (and
- * transposed) once for its block, during the first panel, a group ahead of its
- * use; B once for a block and panel. Where k is too large for that, a side
- * streams: two chunks in SBUF, loaded again for each group (B) or panel (A).
+ * transposed) once for its block, during the first panel; B once for a block
+ * and panel. Where k is too large for that, a side streams: two chunks in SBUF,
+ * loaded again for each group (B) or panel (A). A is a chunk ahead of its use,
+ * its transposing spread between the products of the chunk before.
  *
  * Who does what: Sync loads; Tensor transposes and multiplies; Vector and
  * Scalar, alternating by PSUM bank, copy transposed tiles to SBUF and drain
@@ -202,46 +203,80 @@ static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint3
 	kiln_asm_post(g->as, copier, s->sem + SEM_READY + i % 2, 1);
 }
 
-/* Have the next chunk of a side brought in: free columns by k, then move on. */
-static void load_chunk(struct gen *g, struct side *s, uint32_t free, uint32_t k)
+static void load_direct(struct gen *g, struct side *s, uint32_t free, uint32_t k)
 {
-	uint32_t i, j;
+	uint32_t j;
 
-	if (!s->resident)
-		wait_free(g, s);
-	if (s->transposed) {
-		for (i = 0; i * PART < free; i++)
-			load_transposed(g, s, i, kiln_min(PART, free - i * PART), k);
-	} else {
-		for (j = 0; j * PART < k; j++) {
-			int32_t rest;
-			unsigned int base = based(g, KILN_SYNC, s->dram, g->sync_tmp,
-						  j * PART * s->step_k, &rest);
-			struct kiln_operand dst =
-				kiln_tile1(KILN_SBUF, g->type, 0, kiln_min(PART, k - j * PART),
-					   j * s->pitch * g->es, free);
+	for (j = 0; j * PART < k; j++) {
+		int32_t rest;
+		unsigned int base = based(g, KILN_SYNC, s->dram, g->sync_tmp,
+					  j * PART * s->step_k, &rest);
+		struct kiln_operand dst =
+			kiln_tile1(KILN_SBUF, g->type, 0, kiln_min(PART, k - j * PART),
+				   j * s->pitch * g->es, free);
 
-			kiln_asm_dma(g->as, KILN_SYNC, s->ring + j,
-				     kiln_at(dst, s->dst[KILN_SYNC]),
-				     kiln_dram(base, rest, s->row_elems, 1));
-			kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
-		}
+		kiln_asm_dma(g->as, KILN_SYNC, s->ring + j, kiln_at(dst, s->dst[KILN_SYNC]),
+			     kiln_dram(base, rest, s->row_elems, 1));
+		kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
 	}
+}
+
+/*
+ * The next chunk of a side, free columns by k, is brought in in some parts:
+ * tiles to be transposed are one each, else it is a single one.
+ */
+struct load {
+	uint32_t free, k;
+	bool last;		/* of these columns */
+	uint32_t parts, done;
+};
+
+static struct load load_of(const struct side *s, uint32_t free, uint32_t k, bool last)
+{
+	return (struct load) {
+		.free = free, .k = k, .last = last,
+		.parts = !free ? 0 : s->transposed ? kiln_ceil_div(free, PART) : 1,
+	};
+}
+
+/* Parts up to the until-th; behind the last one move on. */
+static void load_parts(struct gen *g, struct side *s, struct load *load, uint32_t until)
+{
+	if (load->done >= until)
+		return;
+	if (!load->done && !s->resident)
+		wait_free(g, s);
+	for (; load->done < until; load->done++) {
+		uint32_t i = load->done;
+
+		if (s->transposed)
+			load_transposed(g, s, i, kiln_min(PART, load->free - i * PART), load->k);
+		else
+			load_direct(g, s, load->free, load->k);
+	}
+	if (load->done < load->parts)
+		return;
+
 	bump(g, KILN_SYNC, s->dram, (int64_t)g->kc * PART * s->step_k);
 	if (s->resident)
 		advance_writers(g, s, s->chunk_bytes);
 	else
 		flip_writers(g, s, s->dst);
+	if (!load->last)
+		return;
+	/* All chunks of these columns: on to the columns after them. */
+	bump(g, KILN_SYNC, s->dram,
+	     load->free * s->step_free - (int64_t)g->chunks * g->kc * PART * s->step_k);
+	if (s->resident)
+		advance_writers(g, s, (int64_t)load->free * g->es -
+				(int64_t)g->chunks * s->chunk_bytes);
 }
 
-/* After all chunks of some columns: on to the columns after them. */
-static void load_next(struct gen *g, struct side *s, uint32_t free)
+static void load_chunk(struct gen *g, struct side *s, uint32_t free, uint32_t k, bool last)
 {
-	bump(g, KILN_SYNC, s->dram,
-	     free * s->step_free - (int64_t)g->chunks * g->kc * PART * s->step_k);
-	if (s->resident)
-		advance_writers(g, s, (int64_t)free * g->es -
-				(int64_t)g->chunks * s->chunk_bytes);
+	struct load load = load_of(s, free, k, last);
+
+	load_parts(g, s, &load, load.parts);
 }
 
 /* Tensor: the k tile j of a chunk just loaded is there. */
@@ -262,9 +297,8 @@ static void wait_loaded(struct gen *g, struct side *s, uint32_t free, uint32_t j
 
 struct group {
 	uint32_t rows, cols;		/* of c */
-	uint32_t next_rows;		/* of the group whose A is loaded meanwhile */
-	bool fresh_a, fresh_b;		/* has just been loaded: wait for it */
-	bool load_b;			/* in here, not before */
+	uint32_t next_rows;		/* of the group behind it whose A is to be loaded */
+	bool fresh_a, fresh_b;		/* is being loaded: wait for it */
 };
 
 static struct kiln_operand bank_tile(const struct gen *g, const struct group *group,
@@ -282,7 +316,7 @@ static uint32_t zigzag(uint32_t i, uint32_t j, uint32_t nt)
 }
 
 static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k, bool first,
-			   bool last)
+			   bool last, struct load *next)
 {
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS);
@@ -291,6 +325,8 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 	for (t = 0; t < kt; t++) {
 		uint32_t kp = kiln_min(PART, k - t * PART);
 
+		/* In the middle of its share of the chunk: the ends have waits of their own. */
+		load_parts(g, &g->a, next, (next->parts * (2 * t + 1) + kt) / (2 * kt));
 		if (group->fresh_a)
 			wait_loaded(g, &g->a, group->rows, t);
 		if (group->fresh_b)
@@ -321,15 +357,18 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 	}
 }
 
-static void chunk(struct gen *g, const struct group *group, uint32_t k, bool first, bool last)
+/* next_k: of the chunk behind this one, with next_rows of A; 0: none is to be loaded. */
+static void chunk(struct gen *g, const struct group *group, uint32_t k, bool first, bool last,
+		  uint32_t next_rows, uint32_t next_k, bool next_last)
 {
-	if (group->load_b)
-		load_chunk(g, &g->b, group->cols, k);
-	if (group->next_rows)
-		load_chunk(g, &g->a, group->next_rows, k);
-	else if (!g->a.resident)
-		load_chunk(g, &g->a, group->rows, k);
-	multiply_chunk(g, group, k, first, last);
+	struct load next = load_of(&g->a, next_rows, next_k, next_last);
+
+	if (group->fresh_b)
+		load_chunk(g, &g->b, group->cols, k, last);
+	if (!g->a.transposed)
+		load_parts(g, &g->a, &next, next.parts);
+	multiply_chunk(g, group, k, first, last, &next);
+	load_parts(g, &g->a, &next, next.parts);
 	if (g->a.resident) {
 		bump(g, KILN_TENSOR, g->a_read, g->a.chunk_bytes);
 	} else {
@@ -394,25 +433,23 @@ static void drain(struct gen *g, const struct group *group)
 
 static void group(struct gen *g, const struct group *group)
 {
-	uint32_t kc = g->kc * PART;
+	uint32_t kc = g->kc * PART, rows = group->fresh_a ? group->rows : 0;
+	uint32_t first_k = g->chunks == 1 ? g->k_last : kc;	/* of the next group */
 
-	if (group->load_b && !g->b.resident)
+	if (group->fresh_b && !g->b.resident)
 		kiln_asm_addi(g->as, KILN_SYNC, g->b.dram, g->b_panel, 0);
-	if (g->chunks == 1) {
-		chunk(g, group, g->k_last, true, true);
-	} else {
-		chunk(g, group, kc, true, false);
-		if (g->chunks > 2) {
-			kiln_asm_loop(g->as, g->chunks - 2);
-			chunk(g, group, kc, false, false);
-			kiln_asm_loop_end(g->as);
-		}
-		chunk(g, group, g->k_last, false, true);
+	if (g->chunks > 1)
+		chunk(g, group, kc, true, false, rows, g->chunks == 2 ? g->k_last : kc,
+		      g->chunks == 2);
+	if (g->chunks > 3) {
+		kiln_asm_loop(g->as, g->chunks - 3);
+		chunk(g, group, kc, false, false, rows, kc, false);
+		kiln_asm_loop_end(g->as);
 	}
-	if (group->next_rows)
-		load_next(g, &g->a, group->next_rows);
-	else if (!g->a.resident)
-		load_next(g, &g->a, group->rows);
+	if (g->chunks > 2)
+		chunk(g, group, kc, false, false, rows, g->k_last, true);
+	chunk(g, group, g->k_last, g->chunks == 1, true, group->next_rows, first_k,
+	      g->chunks == 1);
 	if (g->a.resident)
 		bump(g, KILN_TENSOR, g->a_read, (int64_t)group->rows * g->es -
 		     (int64_t)g->chunks * g->a.chunk_bytes);
@@ -427,15 +464,13 @@ static void group(struct gen *g, const struct group *group)
 /* All rows of the block by cols columns; load_a: bring the block's A in meanwhile. */
 static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
 {
-	uint32_t gm = g->gm * PART, full = rows / gm, rest = rows % gm, c;
-	bool ahead = load_a && g->a.resident;
+	uint32_t gm = g->gm * PART, full = rows / gm, rest = rows % gm;
 	struct group group_of = {
-		.rows = full ? gm : rest, .cols = cols, .fresh_a = load_a || !g->a.resident,
-		.fresh_b = true, .load_b = true,
+		.rows = full ? gm : rest, .cols = cols, .fresh_a = load_a, .fresh_b = true,
 	};
 
 	kiln_asm_addi(g->as, KILN_GPSIMD, g->c_group, g->c_panel, 0);
-	if (load_a || !g->a.resident)
+	if (load_a)
 		kiln_asm_addi(g->as, KILN_SYNC, g->a.dram, g->a_block, 0);
 	if (g->a.resident)
 		kiln_asm_addi(g->as, KILN_TENSOR, g->a_read, g->a.base[KILN_TENSOR], 0);
@@ -451,50 +486,25 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
 		kiln_asm_addi(g->as, KILN_TENSOR, g->b_read, g->b.base[KILN_TENSOR], 0);
 	}
 
-	if (ahead) {
-		/*
-		 * The first group's A, and in between the B that it will meet,
-		 * if that can be had without the Tensor engine.
-		 */
-		bool with_b = g->b.resident && !g->b.transposed;
-
-		if (with_b)
-			group_of.load_b = false;
-		for (c = 0; c < g->chunks; c++) {
-			uint32_t k = c == g->chunks - 1 ? g->k_last : g->kc * PART;
-
-			if (c == 1 && g->chunks > 2)
-				kiln_asm_loop(g->as, g->chunks - 2);
-			load_chunk(g, &g->a, group_of.rows, k);
-			if (with_b)
-				load_chunk(g, &g->b, cols, k);
-			if (c == 1 && g->chunks > 2) {
-				kiln_asm_loop_end(g->as);
-				c = g->chunks - 2;
-			}
-		}
-		load_next(g, &g->a, group_of.rows);
-	}
+	if (load_a)
+		load_chunk(g, &g->a, group_of.rows, g->chunks == 1 ? g->k_last : g->kc * PART,
+			   g->chunks == 1);
 
 	if (full) {
-		if (ahead)
+		if (load_a)
 			group_of.next_rows = full > 1 ? gm : rest;
 		group(g, &group_of);
 		if (g->b.resident)
-			group_of.fresh_b = group_of.load_b = false;
-		if (ahead && full > 1) {
-			if (full > 2) {
-				kiln_asm_loop(g->as, full - 2);
-				group(g, &group_of);
-				kiln_asm_loop_end(g->as);
-			}
-			group_of.next_rows = rest;
-			group(g, &group_of);
-		} else if (full > 1) {
-			kiln_asm_loop(g->as, full - 1);
+			group_of.fresh_b = false;
+		if (full > 2) {
+			kiln_asm_loop(g->as, full - 2);
 			group(g, &group_of);
 			kiln_asm_loop_end(g->as);
 		}
+		if (load_a)
+			group_of.next_rows = rest;
+		if (full > 1)
+			group(g, &group_of);
 	}
 	if (rest) {
 		group_of.rows = rest;
