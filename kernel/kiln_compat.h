@@ -99,6 +99,16 @@ static inline int kiln_ttm_bo_populate(struct ttm_buffer_object *tbo,
 
 /* ---------------------------------------------------------------- gpuvm -- */
 
+static inline struct drm_gpuvm_bo *
+kiln_gpuvm_bo_obtain_locked(struct drm_gpuvm *gpuvm, struct drm_gem_object *obj)
+{
+#ifdef KILN_HAVE_GPUVM_BO_OBTAIN_LOCKED
+	return drm_gpuvm_bo_obtain_locked(gpuvm, obj);
+#else
+	return drm_gpuvm_bo_obtain(gpuvm, obj);
+#endif
+}
+
 static inline int kiln_gpuvm_sm_map(struct drm_gpuvm *gpuvm, void *priv,
 				    u64 addr, u64 range,
 				    struct drm_gem_object *obj, u64 offset)

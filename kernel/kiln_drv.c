@@ -257,9 +257,17 @@ static void kiln_remove(struct pci_dev *pdev)
 	ttm_device_clear_dma_mappings(&kdev->ttm);
 }
 
+/* The machine goes down, or another kernel takes over: leave the card, and do not start it again. */
 static void kiln_shutdown(struct pci_dev *pdev)
 {
-	kiln_hw_stop(pci_get_drvdata(pdev));
+	struct kiln_device *kdev = pci_get_drvdata(pdev);
+
+	mutex_lock(&kdev->reset_lock);
+	kdev->wedged = true;
+	kiln_hw_stop(kdev);
+	mutex_unlock(&kdev->reset_lock);
+	kiln_admin_fail(kdev, -ENODEV);
+	kiln_queue_fail_all(kdev, -ENODEV);
 }
 
 /* Somebody resets the function by sysfs: nothing of before is left, so start again. */

@@ -157,6 +157,8 @@ static void kiln_queue_fail(struct kiln_queue *queue, int error)
 	struct kiln_done done;
 	u32 i;
 
+	/* What it did complete keeps its result. */
+	kiln_queue_process(queue);
 	for (i = 0; i < queue->depth; i++) {
 		struct kiln_slot *slot = &queue->slots[i];
 		bool ended = false;
@@ -441,7 +443,6 @@ void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile)
 		kiln_hw_reset(kdev, queue->epoch);
 	}
 	kiln_irq_remove_queue(kdev, queue);
-	kiln_queue_process(queue);
 	kiln_queue_fail(queue, -ECANCELED);
 	/* No slot is left that a cancellation could find. */
 	cancel_work_sync(&queue->cancel_work);

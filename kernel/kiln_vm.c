@@ -233,7 +233,7 @@ static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 	if (!drm_dev_enter(&vm->kdev->drm, &idx))
 		return -ENODEV;
 	if (bind->bo) {
-		bind->vm_bo = drm_gpuvm_bo_obtain(&vm->base, &bind->bo->tbo.base);
+		bind->vm_bo = kiln_gpuvm_bo_obtain_locked(&vm->base, &bind->bo->tbo.base);
 		if (IS_ERR(bind->vm_bo)) {
 			drm_dev_exit(idx);
 			return PTR_ERR(bind->vm_bo);

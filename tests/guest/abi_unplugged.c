@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 	int expected = argc > 1 && !strcmp(argv[1], "--reset") ? -EIO : -ENODEV;
 	struct drm_kiln_exec e = { .flags = DRM_KILN_EXEC_NOP };
 	struct drm_kiln_result result = { 0 };
-	uint32_t vm, by_ring, by_ioctl, bo;
+	uint32_t vm, by_ring, by_ioctl, bo, system;
 	struct drm_kiln_query query = { 0 };
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
@@ -29,10 +29,13 @@ int main(int argc, char **argv)
 	vm = make_vm(fd);
 	by_ring = make_queue(fd, vm, 64, 0);
 	by_ioctl = make_queue(fd, vm, 64, 0);
+	system = make_bo(fd, 4 * MIB, DRM_KILN_BO_SYSTEM);
+	memset(map_bo(fd, system, 4 * MIB), 1, 4 * MIB);
 	bo = make_bo(fd, 4 * MIB, DRM_KILN_BO_HBM);
 	p = map_bo(fd, bo, 4 * MIB);
 	p[0] = 0;
 	if (bind_bo(fd, vm, bo, 0, VA_BASE, 4 * MIB) ||
+	    bind_bo(fd, vm, system, 0, VA_BASE + 16 * MIB, 4 * MIB) ||
 	    io_uring_queue_init(128, &ring, IORING_SETUP_SQE128 | IORING_SETUP_CQE32))
 		bail("set up", errno);
 	e.wait_addr = VA_BASE;
