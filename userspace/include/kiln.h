@@ -210,8 +210,9 @@ int kiln_drain(struct kiln_queue *queue);
 /*
  * Readable (POLLIN) when kiln_wait(queue, 0, 0) has something to do: for a
  * server's event loop. It is the queue's own: only poll it. -ENOTSUP if the way
- * of submission has none (the ioctl). A loop that sleeps in epoll_wait() sees
- * -EINTR now and then when commands complete, as with any io_uring.
+ * of submission has none (the ioctl). With io_uring, epoll_wait() ends in EINTR
+ * when a command of the same thread completes: go around the loop, then the
+ * descriptor is readable.
  */
 int kiln_queue_fd(struct kiln_queue *queue);
 
