@@ -147,22 +147,24 @@ float kiln_alu_one(enum kiln_alu op, float a, float b)
 	}
 }
 
-float kiln_reduce_identity(enum kiln_alu op)
+void kiln_reduce_start(enum kiln_alu op, float lane[KILN_LANES])
 {
-	switch (op) {
-	case KILN_ALU_MULTIPLY:
-		return 1;
-	case KILN_ALU_MAX:
-		return -INFINITY;
-	case KILN_ALU_MIN:
-		return INFINITY;
-	default:
-		return -0.0f;	/* -0 + x is x for every x */
-	}
+	float start = op == KILN_ALU_MULTIPLY ? 1 : op == KILN_ALU_MAX ? -INFINITY :
+		      op == KILN_ALU_MIN ? INFINITY : -0.0f;	/* -0 + x is x for every x */
+
+	for (unsigned int i = 0; i < KILN_LANES; i++)
+		lane[i] = start;
 }
 
 float kiln_reduce_fold(enum kiln_alu op, float lane[KILN_LANES])
 {
+	if (op == KILN_ALU_ADD) {	/* most are: without a choice for each element */
+		for (unsigned int half = KILN_LANES / 2; half; half /= 2) {
+			for (unsigned int i = 0; i < half; i++)
+				lane[i] += lane[i + half];
+		}
+		return lane[0];
+	}
 	for (unsigned int half = KILN_LANES / 2; half; half /= 2) {
 		for (unsigned int i = 0; i < half; i++)
 			lane[i] = kiln_alu_one(op, lane[i], lane[i + half]);

@@ -94,8 +94,8 @@ extern const struct kiln_ops kiln_ops_avx512;
 const struct kiln_ops *kiln_ops_get(enum kiln_ops_level level);
 enum kiln_ops_level kiln_ops_best(void);
 
-/* What a lane holds before its first element; the last step of a reduction. */
-float kiln_reduce_identity(enum kiln_alu op);
+/* The first step of a reduction, each lane what changes nothing; and the last. */
+void kiln_reduce_start(enum kiln_alu op, float lane[KILN_LANES]);
 float kiln_reduce_fold(enum kiln_alu op, float lane[KILN_LANES]);
 
 /* Single values, by the same rules. */

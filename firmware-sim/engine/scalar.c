@@ -30,8 +30,8 @@ enum kiln_status kiln_exec_activation(struct kiln_core *core, struct stream *s,
 			a = kiln_load_one(scale.base + p * scale.pitch, scale.dtype);
 		if (bias.base)
 			b = kiln_load_one(bias.base + p * bias.pitch, bias.dtype);
-		for (unsigned int i = 0; i < KILN_LANES; i++)
-			lane[i] = kiln_reduce_identity(KILN_ALU_ADD);
+		if (sum.base)
+			kiln_reduce_start(KILN_ALU_ADD, lane);
 
 		for (uint32_t at = 0; at < dst.count; at += CHUNK) {
 			uint32_t n = dst.count - at < CHUNK ? dst.count - at : CHUNK;

@@ -172,8 +172,7 @@ enum kiln_status kiln_exec_tensor_reduce(struct kiln_core *core, struct stream *
 		for (uint32_t row = 0; row < t.dst.count; row++) {
 			float lane[KILN_LANES], result;
 
-			for (unsigned int i = 0; i < KILN_LANES; i++)
-				lane[i] = kiln_reduce_identity(insn->func);
+			kiln_reduce_start(insn->func, lane);
 			for (uint32_t at = 0; at < inner; at += CHUNK) {
 				uint32_t n = inner - at < CHUNK ? inner - at : CHUNK;
 

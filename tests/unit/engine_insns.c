@@ -177,8 +177,7 @@ static float expected(const struct kiln_insn *insn, uint32_t p, uint32_t i)
 		uint32_t inner = a->size[a->ndim - 1];
 		float lane[KILN_LANES];
 
-		for (unsigned int j = 0; j < KILN_LANES; j++)
-			lane[j] = kiln_reduce_identity(insn->func);
+		kiln_reduce_start(insn->func, lane);
 		for (uint32_t j = 0; j < inner; j++)
 			lane[j % KILN_LANES] = kiln_alu_one(insn->func, lane[j % KILN_LANES],
 							    value(a, p, i * inner + j));
@@ -320,8 +319,7 @@ static bool try_one(enum kiln_engine engine, uint8_t opcode)
 	for (uint32_t q = 0; q < insn->dst.partitions; q++) {
 		float lane[KILN_LANES];
 
-		for (unsigned int j = 0; j < KILN_LANES; j++)
-			lane[j] = kiln_reduce_identity(KILN_ALU_ADD);
+		kiln_reduce_start(KILN_ALU_ADD, lane);
 		for (uint32_t i = 0; i < n; i++) {
 			float v = expected(insn, q, i);
 

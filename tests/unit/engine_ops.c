@@ -189,8 +189,8 @@ static void test_reduce(const struct kiln_ops *ops)
 			size_t n = rng() % (round & 1 ? 80 : N) + 1;
 			float lane[KILN_LANES], expect[KILN_LANES];
 
-			for (unsigned int i = 0; i < KILN_LANES; i++)
-				lane[i] = expect[i] = kiln_reduce_identity(alus[a]);
+			kiln_reduce_start(alus[a], lane);
+			kiln_reduce_start(alus[a], expect);
 			for (size_t i = 0; i < n; i++)
 				x[i] = round % 3 ? rng_float() : bits_float(any_bits());
 			ops->reduce(alus[a], lane, x, n);
