@@ -168,7 +168,7 @@ const char *kiln_queue_way(const struct kiln_queue *queue);
  */
 struct kiln_result {
 	int res;
-	uint64_t cycles;		/* device time, in cycles of clock_khz */
+	uint64_t cycles;		/* device time, in cycles of clock_khz; 0 unless res is 0 */
 };
 
 typedef void (*kiln_done_fn)(void *user, const struct kiln_result *result);

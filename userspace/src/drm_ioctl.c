@@ -57,7 +57,7 @@ static void complete(struct ioctl_queue *q, int res, uint64_t cycles)
 {
 	struct kiln_queue *base = &q->drm.base;
 
-	kiln_queue_done(base, q->order[q->head], res, res ? 0 : cycles);
+	kiln_queue_done(base, q->order[q->head], res, cycles);
 	q->head = (q->head + 1) % base->depth;
 	q->next++;
 }
@@ -83,7 +83,7 @@ static int wait_for(struct ioctl_queue *q, unsigned int count, int64_t timeout_n
 static int reap(struct kiln_queue *base, unsigned int min, int64_t timeout_ns)
 {
 	struct ioctl_queue *q = to_ioctl(base);
-	unsigned int before = base->finished_count, n = base->in_flight;
+	unsigned int before = base->finished_count, n;
 	int err = 0;
 
 	/* The driver forgot its queue together with the results. */

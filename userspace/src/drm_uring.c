@@ -12,6 +12,7 @@
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "drm_transport.h"
 
@@ -28,21 +29,21 @@ static struct uring_queue *to_uring(struct kiln_queue *base)
 	return (struct uring_queue *)base;
 }
 
-/* Errors after which the kernel has consumed nothing and wants to be asked again. */
-static bool again(int err)
-{
-	return err == -EINTR || err == -EAGAIN || err == -EBUSY;
-}
-
-/* Hand what stands in the ring to the kernel; what does not get there now goes with the next call. */
+/*
+ * Hand all that stands in the ring to the kernel: whoever only polls the
+ * descriptor from here on would wait for what was left for ever. So the rare
+ * refusals for want of memory are sat out.
+ */
 static void flush(struct uring_queue *q)
 {
+	static const struct timespec a_while = { .tv_nsec = 1000000 };
+
 	while (!q->broken && io_uring_sq_ready(&q->ring)) {
 		int n = io_uring_submit(&q->ring);
 
-		if (again(n))
-			break;
-		if (n < 0)
+		if (n == -EAGAIN || n == -EBUSY)
+			nanosleep(&a_while, NULL);
+		else if (n < 0 && n != -EINTR)
 			q->broken = n;
 	}
 }
@@ -81,7 +82,7 @@ static unsigned int collect(struct uring_queue *q)
 
 	io_uring_for_each_cqe(&q->ring, head, cqe) {
 		kiln_queue_done(&q->drm.base, (uint32_t)cqe->user_data, cqe->res,
-				cqe->res ? 0 : cqe->big_cqe[0]);
+				cqe->big_cqe[0]);
 		n++;
 	}
 	io_uring_cq_advance(&q->ring, n);
@@ -99,7 +100,6 @@ static int reap(struct kiln_queue *base, unsigned int min, int64_t timeout_ns)
 	unsigned int n;
 	int err;
 
-	flush(q);
 	n = collect(q);
 	if (n >= min && n)
 		return 0;

@@ -65,7 +65,7 @@ void kiln_queue_done(struct kiln_queue *queue, uint32_t slot, int res,
 
 	queue->finished[at] = (struct kiln_finished){
 		.slot = queue->slots[slot],
-		.result = { .res = res, .cycles = cycles },
+		.result = { .res = res, .cycles = res ? 0 : cycles },
 	};
 	kiln_queue_untake(queue, slot);
 }
