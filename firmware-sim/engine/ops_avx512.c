@@ -11,6 +11,7 @@
 
 #define MR	8	/* 8 rows of two vectors: 16 sums hide the latency, and 128 is a multiple */
 #define W	16
+#define FETCH	12	/* lines a block; there are 256 blocks, and 2560 lines for two bf16 matrices */
 
 #define INLINE	static inline __attribute__((always_inline))
 
@@ -461,8 +462,34 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 	}
 }
 
+/* A walk over the cache lines that are wanted next. */
+struct fetch {
+	const struct kiln_ahead *ahead, *end;
+	uint32_t row, at;
+};
+
+static inline void fetch_some(struct fetch *f, unsigned int lines)
+{
+	while (f->ahead < f->end && lines) {
+		if (f->at >= f->ahead->bytes) {
+			f->at = 0;
+			if (++f->row >= f->ahead->rows) {
+				f->row = 0;
+				f->ahead++;
+			}
+			continue;
+		}
+		_mm_prefetch((const char *)f->ahead->base + f->row * f->ahead->pitch + f->at,
+			     _MM_HINT_T1);
+		f->at += 64;
+		lines--;
+	}
+}
+
 INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
 {
+	struct fetch fetch = { .ahead = mm->ahead, .end = mm->ahead + 2 };
+
 	for (uint32_t n = 0; n < mm->n; n += KILN_PANEL) {
 		const uint32_t *b = mm->b + n / KILN_PANEL * mm->b_pitch;
 		uint32_t cols = mm->n - n;
@@ -473,6 +500,7 @@ INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
 			float *c = mm->c + m * mm->pitch + n;
 			uint32_t rows = mm->m - m;
 
+			fetch_some(&fetch, FETCH);
 			if (rows >= MR)
 				block(bf16, MR, mm, a, b, c, MR, lo, hi);
 			else if (rows == 1)

@@ -6,7 +6,8 @@
 
 #include "engine/state.h"
 
-#define AHEAD	4	/* rows */
+#define AHEAD		4	/* rows, in packing */
+#define LOOK_AHEAD	4	/* instructions */
 
 /* Row p of a tile as its elements lie, contiguous: in SBUF itself or gathered in buf. */
 static const void *row_of(const struct tile *tile, uint32_t p, void *buf)
@@ -93,37 +94,68 @@ enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream
 	return KILN_ST_OK;
 }
 
-/* The moving matrix, packed: as it was before, if it is one of the last and nothing wrote there. */
-static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *s,
-				   const struct kiln_operand *op, const struct tile *tile)
+/* The packed copy of a moving matrix, if it is one of the last and nothing wrote there. */
+static struct packed *find_packed(struct kiln_core *core, const struct stream *s,
+				  const struct kiln_operand *op)
 {
-	struct packed *oldest = &core->packed[0];
-	uint64_t reg = s->reg[op->reg];
-	uint32_t *dst;
-
-	core->packed_use++;
 	for (unsigned int i = 0; i < PACKED; i++) {
 		struct packed *packed = &core->packed[i];
 
-		if (packed->valid && packed->reg == reg &&
-		    !memcmp(&packed->operand, op, sizeof(*op))) {
-			packed->used = core->packed_use;
-			return core->moving[i];
-		}
-		if (!packed->valid)
-			packed->used = 0;
-		if (packed->used < oldest->used)
-			oldest = packed;
+		if (packed->valid && packed->reg == s->reg[op->reg] &&
+		    !memcmp(&packed->operand, op, sizeof(*op)))
+			return packed;
 	}
-	dst = core->moving[oldest - core->packed];
-	pack(core, tile, dst, KILN_PANEL);
-	oldest->operand = *op;
-	oldest->reg = reg;
-	oldest->lo = tile->lo;
-	oldest->hi = tile->hi;
-	oldest->used = core->packed_use;
-	oldest->valid = true;
-	return dst;
+	return NULL;
+}
+
+static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *s,
+				   const struct kiln_operand *op, const struct tile *tile)
+{
+	struct packed *packed = find_packed(core, s, op);
+
+	if (!packed) {
+		/* in place of one that is of no use any more, or of the oldest */
+		packed = &core->packed[0];
+		for (unsigned int i = 0; i < PACKED; i++) {
+			if (!core->packed[i].valid)
+				core->packed[i].used = 0;
+			if (core->packed[i].used < packed->used)
+				packed = &core->packed[i];
+		}
+		pack(core, tile, core->moving[packed - core->packed], KILN_PANEL);
+		packed->operand = *op;
+		packed->reg = s->reg[op->reg];
+		packed->lo = tile->lo;
+		packed->hi = tile->hi;
+		packed->valid = true;
+	}
+	packed->used = ++core->packed_use;
+	return core->moving[packed - core->packed];
+}
+
+/*
+ * Look for the next matmul's operands in the instructions that follow. A guess:
+ * registers may still change, and then something useless is fetched.
+ */
+static void look_ahead(struct kiln_core *core, const struct stream *s,
+		       struct kiln_ahead ahead[2])
+{
+	memset(ahead, 0, 2 * sizeof(*ahead));
+	for (uint32_t pc = s->pc + 1; pc < s->count && pc <= s->pc + LOOK_AHEAD; pc++) {
+		const struct kiln_insn *insn = &s->insn[pc];
+		bool moving = insn->opcode == KILN_OP_MATMUL;
+		struct tile tile;
+
+		if (!moving && insn->opcode != KILN_OP_LOAD_STATIONARY)
+			continue;
+		if (kiln_tile(core, s, &insn->src[0], &tile) == KILN_ST_OK &&
+		    tile_contiguous(&tile) && !(moving && find_packed(core, s, &insn->src[0])))
+			ahead[moving] = (struct kiln_ahead){ tile.base, tile.pitch,
+							     tile.partitions,
+							     tile.count * tile.esize };
+		if (moving)
+			return;
+	}
 }
 
 static enum kiln_status one_bank(struct kiln_core *core, const struct tile *tile)
@@ -156,6 +188,7 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	mm.rows = packed_rows(src.partitions, src.dtype);
 	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);
 	mm.b_pitch = panel_pitch(mm.rows, KILN_PANEL);
+	look_ahead(core, s, mm.ahead);
 	mm.m = dst.partitions;
 	mm.n = dst.count;
 	mm.accumulate = insn->flags & KILN_F_ACCUMULATE;
