@@ -36,8 +36,11 @@ void kiln_ops_destroy(struct kiln_ops *ops);
  * c[i] = op(a[i]) x op(b[i]) for i < batch.
  *
  * op(a) is [m, k] and op(b) is [k, n]; stored so, or transposed ([k, m],
- * [n, k]) where trans_a, trans_b say so. Products are summed in fp32 and
- * rounded once to out_type (docs/numerics.md has the order).
+ * [n, k]) where trans_a, trans_b say so. Each element is one fp32 sum from +0
+ * on with k ascending, one fused multiply-add a product; bf16 takes k in pairs
+ * and of each pair the odd one first, denormals are zero, and an odd k is filled
+ * up with zero. It is rounded once to out_type. Shape, strides, transposition and
+ * batch do not change a bit (docs/numerics.md defines the steps).
  */
 struct kiln_matmul {
 	enum kiln_type type;		/* of a and b */

@@ -11,9 +11,10 @@
  *
  *	A  Tensor: scores = q k^T in PSUM. Vector: mask, maximum. Scalar: p =
  *	   exp(scale * scores - maximum) in the type of v, and its sum.
+ *	   GpSimd: l = l * alpha + sum.
  *	B  Tensor: p transposed. Vector: copied to SBUF.
- *	C  Tensor: p v in PSUM. Vector: o = o * alpha + that, l = l * alpha + sum;
- *	   with the last item of the tile o / l is the result, GpSimd stores it.
+ *	C  Tensor: p v in PSUM. Vector: o = o * alpha + that. After the last item
+ *	   of the tile GpSimd makes o / l of it and stores that.
  *
  * A step is A of one item, B of the one before, C of the one before that, so
  * that no engine waits for another within a step. Steps go on across tiles and
@@ -38,8 +39,9 @@
 #define BANK_COLS	512
 #define MASKED		-3e38f	/* exp of it, scaled, is 0 */
 #define Q_SLOTS		4
-#define COL_SLOTS	4
-#define V_SLOTS		4	/* streaming: A is two items ahead of C */
+#define KN_SLOTS	16	/* enough to hide the latency of memory */
+#define COL_SLOTS	4	/* A is two items ahead of C */
+#define V_SLOTS		4	/* streaming needs 3: A is two items ahead of C */
 
 enum {
 	SEM_QN_LOADED, SEM_QN_FREE,	/* q as stored */
@@ -51,6 +53,9 @@ enum {
 	SEM_MAX_FULL,
 	SEM_P_FULL, SEM_P_FREE,
 	SEM_T_FULL, SEM_T_FREE,
+	SEM_KQ_FULL, SEM_KQ_FREE,
+	SEM_STAT_FULL, SEM_L_FULL,
+	SEM_O_FULL, SEM_O_FREE,
 	SEM_PT_FULL, SEM_PT_FREE,
 	SEM_PV_FULL, SEM_PV_FREE,
 	SEM_OUT_FULL, SEM_OUT_FREE,
@@ -59,10 +64,12 @@ enum {
 
 enum { RING_Q = 0, RING_K = 4, RING_V = 8, RING_OUT = 12 };
 
-/* PSUM: two slots each of scores (two banks), transposed tiles, p v. */
+/* PSUM: two slots each of scores (two banks), p transposed (one), p v, and q or k transposed (half). */
 #define PSUM_S	0
 #define PSUM_T	(4 * KILN_PSUM_BANK_BYTES)
 #define PSUM_PV	(6 * KILN_PSUM_BANK_BYTES)
+#define PSUM_KQ	(7 * KILN_PSUM_BANK_BYTES)
+#define HALF	(KILN_PSUM_BANK_BYTES / 2)
 
 /* Slots taken in turn: one engine's address of the next. */
 struct turn {
@@ -88,13 +95,14 @@ struct gen {
 	uint32_t body_tiles, period;	/* tiles of a body, bodies of a key-value head */
 	uint32_t total;		/* bodies */
 	bool masked, resident;
-	uint32_t unit, units;	/* key tiles of one transposing; of those in an item */
+	uint32_t unit, units;	/* tiles of p that are transposed at a time; of those in an item */
+	uint32_t k_unit;	/* the same for k */
+	enum kiln_engine copier;	/* of q and k transposed: who has less to do */
 	struct item *item;	/* of the body */
 	uint32_t items;
 
-	uint32_t mask, nmax, l, o, inverse;	/* SBUF */
+	uint32_t mask, nmax;			/* SBUF */
 	uint32_t kt_bytes, v_bytes;		/* of a buffer */
-	uint32_t kt[2], v[2];
 
 	/* registers; struct turn where slots go round */
 	unsigned int left[KILN_ENGINES];	/* bodies, this one included */
@@ -104,7 +112,8 @@ struct gen {
 	struct turn qn[KILN_ENGINES], qt[KILN_ENGINES], kn[KILN_ENGINES];
 	struct turn s[KILN_ENGINES], p[KILN_ENGINES], t[KILN_ENGINES], pt[KILN_ENGINES];
 	struct turn pv[KILN_ENGINES], out[KILN_ENGINES], ktb[KILN_ENGINES], vb[KILN_ENGINES];
-	struct turn max[KILN_ENGINES], stat[KILN_ENGINES], stat_c;
+	struct turn kq[KILN_ENGINES], l[KILN_ENGINES], o[KILN_ENGINES], inverse[KILN_ENGINES];
+	struct turn max[KILN_ENGINES], stat[KILN_ENGINES];
 	unsigned int max_prev;			/* Vector: the slot before */
 	unsigned int q, k, v_dram, k_head, v_head;	/* Sync: device addresses */
 	unsigned int out_dram;			/* GpSimd */
@@ -154,44 +163,11 @@ static struct kiln_operand slot(enum kiln_space space, const struct turn *t,
 
 /* ------------------------------------------------------------ transposing -- */
 
-/*
- * Tensor to Vector: the next transpose slot, filled tile by tile by the caller
- * between t_begin() and t_end(), copied to dst at columns [tile * width].
- */
-static void t_begin(struct gen *g)
+/* Tensor: tile j of the transpose slot t, each PART columns wide. */
+static void t_tile(struct gen *g, const struct turn *t, uint32_t j, struct kiln_operand src)
 {
-	kiln_asm_wait(g->as, KILN_TENSOR, SEM_T_FREE, 1);
-}
-
-static void t_tile(struct gen *g, uint32_t j, struct kiln_operand src)
-{
-	uint32_t parts = src.size[0];
-
-	kiln_asm_transpose(g->as, slot(KILN_PSUM, &g->t[KILN_TENSOR], g->type, parts,
+	kiln_asm_transpose(g->as, slot(KILN_PSUM, &t[KILN_TENSOR], g->type, src.size[0],
 				       j * PART * g->es, src.partitions), src);
-}
-
-static void t_end(struct gen *g)
-{
-	kiln_asm_post(g->as, KILN_TENSOR, SEM_T_FULL, 1);
-	turn_next(g, KILN_TENSOR, &g->t[KILN_TENSOR]);
-}
-
-/* Vector: n tiles of width columns each, parts partitions, to dst + register. */
-static void t_copy(struct gen *g, uint32_t j, uint32_t n, uint32_t parts, uint32_t width,
-		   uint32_t dst, unsigned int reg, uint32_t dst_pitch)
-{
-	kiln_asm_tensor_copy(g->as, KILN_VECTOR,
-		kiln_at(kiln_tile2(KILN_SBUF, g->type, 0, parts, dst + j * dst_pitch * g->es,
-				   n, dst_pitch, width, 1), reg),
-		kiln_at(kiln_tile2(KILN_PSUM, g->type, 0, parts, j * PART * g->es, n, PART,
-				   width, 1), g->t[KILN_VECTOR].reg));
-}
-
-static void t_free(struct gen *g)
-{
-	kiln_asm_post(g->as, KILN_VECTOR, SEM_T_FREE, 1);
-	turn_next(g, KILN_VECTOR, &g->t[KILN_VECTOR]);
 }
 
 /* The tile of queries after the one that was prepared last. */
@@ -207,18 +183,22 @@ static void prepare_q(struct gen *g)
 	turn_next(g, KILN_SYNC, &g->qn[KILN_SYNC]);
 
 	kiln_asm_wait(as, KILN_TENSOR, SEM_QN_LOADED, 1);
-	t_begin(g);
-	t_tile(g, 0, slot(KILN_SBUF, &g->qn[KILN_TENSOR], g->type, g->m, 0, g->d));
+	kiln_asm_wait(as, KILN_TENSOR, SEM_KQ_FREE, 1);
+	t_tile(g, g->kq, 0, slot(KILN_SBUF, &g->qn[KILN_TENSOR], g->type, g->m, 0, g->d));
 	kiln_asm_post(as, KILN_TENSOR, SEM_QN_FREE, 1);
-	t_end(g);
+	kiln_asm_post(as, KILN_TENSOR, SEM_KQ_FULL, 1);
+	turn_next(g, KILN_TENSOR, &g->kq[KILN_TENSOR]);
 	turn_next(g, KILN_TENSOR, &g->qn[KILN_TENSOR]);
 
-	kiln_asm_wait(as, KILN_VECTOR, SEM_T_FULL, 1);
-	kiln_asm_wait(as, KILN_VECTOR, SEM_QT_FREE, 1);
-	t_copy(g, 0, 1, g->d, g->m, 0, g->qt[KILN_VECTOR].reg, g->m);
-	kiln_asm_post(as, KILN_VECTOR, SEM_QT_FULL, 1);
-	t_free(g);
-	turn_next(g, KILN_VECTOR, &g->qt[KILN_VECTOR]);
+	kiln_asm_wait(as, g->copier, SEM_KQ_FULL, 1);
+	kiln_asm_wait(as, g->copier, SEM_QT_FREE, 1);
+	kiln_asm_tensor_copy(as, g->copier,
+			     slot(KILN_SBUF, &g->qt[g->copier], g->type, g->d, 0, g->m),
+			     slot(KILN_PSUM, &g->kq[g->copier], g->type, g->d, 0, g->m));
+	kiln_asm_post(as, g->copier, SEM_QT_FULL, 1);
+	kiln_asm_post(as, g->copier, SEM_KQ_FREE, 1);
+	turn_next(g, g->copier, &g->kq[g->copier]);
+	turn_next(g, g->copier, &g->qt[g->copier]);
 }
 
 /* One transposing's worth of keys, and the values with them; to the buffers' next columns. */
@@ -258,21 +238,23 @@ static void load_unit(struct gen *g, uint32_t keys)
 	turn_next(g, KILN_SYNC, &g->kn[KILN_SYNC]);
 
 	kiln_asm_wait(as, KILN_TENSOR, SEM_KN_LOADED, 1);
-	t_begin(g);
+	kiln_asm_wait(as, KILN_TENSOR, SEM_KQ_FREE, 1);
 	for (j = 0; j * PART < keys; j++)
-		t_tile(g, j, slot(KILN_SBUF, &g->kn[KILN_TENSOR], g->type,
-				  kiln_min(PART, keys - j * PART), j * row, g->d));
+		t_tile(g, g->kq, j, slot(KILN_SBUF, &g->kn[KILN_TENSOR], g->type,
+					 kiln_min(PART, keys - j * PART), j * row, g->d));
 	kiln_asm_post(as, KILN_TENSOR, SEM_KN_FREE, 1);
-	t_end(g);
+	kiln_asm_post(as, KILN_TENSOR, SEM_KQ_FULL, 1);
+	turn_next(g, KILN_TENSOR, &g->kq[KILN_TENSOR]);
 	turn_next(g, KILN_TENSOR, &g->kn[KILN_TENSOR]);
 
-	kiln_asm_wait(as, KILN_VECTOR, SEM_T_FULL, 1);
 	/* Tiles of keys stand side by side, in PSUM as in SBUF. */
-	kiln_asm_tensor_copy(as, KILN_VECTOR,
-			     slot(KILN_SBUF, &g->ktb[KILN_VECTOR], g->type, g->d, 0, keys),
-			     slot(KILN_PSUM, &g->t[KILN_VECTOR], g->type, g->d, 0, keys));
-	kiln_asm_post(as, KILN_VECTOR, SEM_KT_FULL, 1);
-	t_free(g);
+	kiln_asm_wait(as, g->copier, SEM_KQ_FULL, 1);
+	kiln_asm_tensor_copy(as, g->copier,
+			     slot(KILN_SBUF, &g->ktb[g->copier], g->type, g->d, 0, keys),
+			     slot(KILN_PSUM, &g->kq[g->copier], g->type, g->d, 0, keys));
+	kiln_asm_post(as, g->copier, SEM_KT_FULL, 1);
+	kiln_asm_post(as, g->copier, SEM_KQ_FREE, 1);
+	turn_next(g, g->copier, &g->kq[g->copier]);
 }
 
 /*
@@ -281,26 +263,26 @@ static void load_unit(struct gen *g, uint32_t keys)
  */
 static uint32_t load_keys(struct gen *g, uint32_t keys)
 {
-	uint32_t unit = g->unit * PART, full = keys / unit, rest = keys % unit;
-	uint32_t kt_step = unit * g->es, v_step = g->unit * g->d * g->es;
-	unsigned int kt = g->ktb[KILN_VECTOR].reg, vb = g->vb[KILN_SYNC].reg;
+	uint32_t unit = g->k_unit * PART, full = keys / unit, rest = keys % unit;
+	uint32_t kt_step = unit * g->es, v_step = g->k_unit * g->d * g->es;
+	unsigned int kt = g->ktb[g->copier].reg, vb = g->vb[KILN_SYNC].reg;
 
 	kiln_asm_wait(g->as, KILN_SYNC, SEM_V_FREE, 1);
-	kiln_asm_wait(g->as, KILN_VECTOR, SEM_KT_FREE, 1);
+	kiln_asm_wait(g->as, g->copier, SEM_KT_FREE, 1);
 	if (full) {
 		kiln_asm_loop(g->as, full);
 		load_unit(g, unit);
-		kiln_asm_addi(g->as, KILN_VECTOR, kt, kt, kt_step);
+		kiln_asm_addi(g->as, g->copier, kt, kt, kt_step);
 		kiln_asm_addi(g->as, KILN_SYNC, vb, vb, v_step);
 		kiln_asm_loop_end(g->as);
 	}
 	if (rest)
 		load_unit(g, rest);
 	if (full) {
-		kiln_asm_addi(g->as, KILN_VECTOR, kt, kt, -(int64_t)full * kt_step);
+		kiln_asm_addi(g->as, g->copier, kt, kt, -(int64_t)full * kt_step);
 		kiln_asm_addi(g->as, KILN_SYNC, vb, vb, -(int64_t)full * v_step);
 	}
-	turn_next(g, KILN_VECTOR, &g->ktb[KILN_VECTOR]);
+	turn_next(g, g->copier, &g->ktb[g->copier]);
 	turn_next(g, KILN_SYNC, &g->vb[KILN_SYNC]);
 	return full + !!rest;
 }
@@ -319,7 +301,7 @@ static void wait_keys(struct gen *g, uint32_t units)
 
 static uint32_t kv_units(const struct gen *g)
 {
-	return kiln_ceil_div(g->at->seq_kv, g->unit * PART);
+	return kiln_ceil_div(g->at->seq_kv, g->k_unit * PART);
 }
 
 /* ------------------------------------------------------------------ stages -- */
@@ -338,7 +320,7 @@ static void stage_a(struct gen *g, const struct item *it)
 	const struct turn *s = g->s, *max = g->max;
 	enum kiln_dtype f32 = KILN_F32;
 	struct kiln_scalar scale = kiln_const(g->at->scale);
-	struct kiln_operand sm, prev, nmax = sbuf(g->m, f32, g->nmax, 1);
+	struct kiln_operand sm, prev, sum, l, nmax = sbuf(g->m, f32, g->nmax, 1);
 	struct kiln_scalar stat;
 	uint32_t j, m = g->m, end;
 	bool body_first = !it->tile && it->first;
@@ -441,10 +423,39 @@ static void stage_a(struct gen *g, const struct item *it)
 			    kiln_col(KILN_SBUF, f32, 0, max[KILN_SCALAR].reg), &stat.col);
 	kiln_asm_post(as, KILN_SCALAR, SEM_S_FREE, 1);
 	kiln_asm_post(as, KILN_SCALAR, SEM_P_FULL, 1);
+	kiln_asm_nop(as, KILN_SCALAR);
+	kiln_asm_post(as, KILN_SCALAR, SEM_STAT_FULL, 1);
 	turn_next(g, KILN_SCALAR, &g->s[KILN_SCALAR]);
 	turn_next(g, KILN_SCALAR, &g->p[KILN_SCALAR]);
 	turn_next(g, KILN_SCALAR, &g->max[KILN_SCALAR]);
 	turn_next(g, KILN_SCALAR, &g->stat[KILN_SCALAR]);
+
+	/* GpSimd: the sum so far. */
+	sum = slot(KILN_SBUF, &g->stat[KILN_GPSIMD], f32, m, 0, 1);
+	l = slot(KILN_SBUF, &g->l[KILN_GPSIMD], f32, m, 0, 1);
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_STAT_FULL, 1);
+	if (it->first)
+		kiln_asm_tensor_copy(as, KILN_GPSIMD, l, sum);
+	else
+		kiln_asm_scalar_tensor_tensor(as, KILN_GPSIMD, l, l, KILN_ALU_MULTIPLY,
+					      kiln_col(KILN_SBUF, f32, 4,
+						       g->stat[KILN_GPSIMD].reg),
+					      KILN_ALU_ADD, sum, 0);
+	if (it->last) {
+		kiln_asm_post(as, KILN_GPSIMD, SEM_L_FULL, 1);
+		turn_next(g, KILN_GPSIMD, &g->l[KILN_GPSIMD]);
+	}
+	turn_next(g, KILN_GPSIMD, &g->stat[KILN_GPSIMD]);
+}
+
+/* Vector: n transposed tiles of p from the j-th on, to lie as wide as they are. */
+static void copy_p(struct gen *g, uint32_t j, uint32_t n, uint32_t keys)
+{
+	kiln_asm_tensor_copy(g->as, KILN_VECTOR,
+		kiln_at(kiln_tile2(KILN_SBUF, g->type, 0, keys, j * g->m * g->es, n, g->m,
+				   g->m, 1), g->pt[KILN_VECTOR].reg),
+		kiln_at(kiln_tile2(KILN_PSUM, g->type, 0, keys, j * PART * g->es, n, PART,
+				   g->m, 1), g->t[KILN_VECTOR].reg));
 }
 
 static void stage_b(struct gen *g, const struct item *it)
@@ -456,28 +467,29 @@ static void stage_b(struct gen *g, const struct item *it)
 	for (u = 0; u < tiles; u += g->unit) {
 		uint32_t n = kiln_min(g->unit, tiles - u), full = n;
 
-		t_begin(g);
+		kiln_asm_wait(as, KILN_TENSOR, SEM_T_FREE, 1);
 		for (j = 0; j < n; j++) {
 			uint32_t keys = kiln_min(PART, it->keys - (u + j) * PART);
 
-			t_tile(g, j, slot(KILN_SBUF, &g->p[KILN_TENSOR], g->type, g->m,
-					  (u + j) * PART * g->es, keys));
+			t_tile(g, g->t, j, slot(KILN_SBUF, &g->p[KILN_TENSOR], g->type, g->m,
+						(u + j) * PART * g->es, keys));
 			if (keys < PART)
 				full--;
 		}
 		if (u + n == tiles)
 			kiln_asm_post(as, KILN_TENSOR, SEM_P_FREE, 1);
-		t_end(g);
+		kiln_asm_post(as, KILN_TENSOR, SEM_T_FULL, 1);
+		turn_next(g, KILN_TENSOR, &g->t[KILN_TENSOR]);
 
 		kiln_asm_wait(as, KILN_VECTOR, SEM_T_FULL, 1);
 		kiln_asm_wait(as, KILN_VECTOR, SEM_PT_FREE, 1);
 		if (full)
-			t_copy(g, 0, full, PART, g->m, 0, g->pt[KILN_VECTOR].reg, g->m);
+			copy_p(g, 0, full, PART);
 		if (full < n)
-			t_copy(g, full, 1, it->keys % PART, g->m, 0, g->pt[KILN_VECTOR].reg,
-			       g->m);
+			copy_p(g, full, 1, it->keys % PART);
 		kiln_asm_post(as, KILN_VECTOR, SEM_PT_FULL, 1);
-		t_free(g);
+		kiln_asm_post(as, KILN_VECTOR, SEM_T_FREE, 1);
+		turn_next(g, KILN_VECTOR, &g->t[KILN_VECTOR]);
 		turn_next(g, KILN_VECTOR, &g->pt[KILN_VECTOR]);
 	}
 	turn_next(g, KILN_TENSOR, &g->p[KILN_TENSOR]);
@@ -489,23 +501,23 @@ static void store_tile(struct gen *g, const struct item *it)
 	struct kiln_asm *as = g->as;
 	uint32_t next, last = g->rows - g->m, row = g->d * g->es;
 	bool body_last = it->tile == g->body_tiles - 1;
+	struct kiln_operand out = slot(KILN_SBUF, &g->out[KILN_GPSIMD], g->type, g->m, 0, g->d);
 
-	kiln_asm_reciprocal(as, sbuf(g->m, KILN_F32, g->inverse, 1),
-			    sbuf(g->m, KILN_F32, g->l, 1));
-	kiln_asm_wait(as, KILN_VECTOR, SEM_OUT_FREE, 1);
-	kiln_asm_tensor_scalar(as, KILN_VECTOR,
-			       slot(KILN_SBUF, &g->out[KILN_VECTOR], g->type, g->m, 0, g->d),
-			       sbuf(g->m, KILN_F32, g->o, g->d), KILN_ALU_MULTIPLY,
-			       kiln_col(KILN_SBUF, KILN_F32, g->inverse, 0), KILN_ALU_BYPASS,
-			       kiln_const(0), 0);
-	kiln_asm_post(as, KILN_VECTOR, SEM_OUT_FULL, 1);
-	turn_next(g, KILN_VECTOR, &g->out[KILN_VECTOR]);
-
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_O_FULL, 1);
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_OUT_FREE, 1);
+	kiln_asm_tensor_scalar(as, KILN_GPSIMD, out,
+			       slot(KILN_SBUF, &g->o[KILN_GPSIMD], KILN_F32, g->m, 0, g->d),
+			       KILN_ALU_MULTIPLY,
+			       kiln_col(KILN_SBUF, KILN_F32, 0, g->inverse[KILN_GPSIMD].reg),
+			       KILN_ALU_BYPASS, kiln_const(0), 0);
+	kiln_asm_post(as, KILN_GPSIMD, SEM_O_FREE, 1);
+	kiln_asm_post(as, KILN_GPSIMD, SEM_OUT_FULL, 1);
 	kiln_asm_wait(as, KILN_GPSIMD, SEM_OUT_FULL, 1);
-	kiln_asm_dma(as, KILN_GPSIMD, RING_OUT, kiln_dram(g->out_dram, 0, g->d, 1),
-		     slot(KILN_SBUF, &g->out[KILN_GPSIMD], g->type, g->m, 0, g->d));
+	kiln_asm_dma(as, KILN_GPSIMD, RING_OUT, kiln_dram(g->out_dram, 0, g->d, 1), out);
 	kiln_asm_post(as, KILN_GPSIMD, SEM_OUT_FREE, 1);
 	turn_next(g, KILN_GPSIMD, &g->out[KILN_GPSIMD]);
+	turn_next(g, KILN_GPSIMD, &g->o[KILN_GPSIMD]);
+	turn_next(g, KILN_GPSIMD, &g->inverse[KILN_GPSIMD]);
 
 	/* On to the next tile's rows, or to the next matrix behind the last one's. */
 	if (g->body_tiles == g->tiles) {
@@ -532,11 +544,8 @@ static void stage_c(struct gen *g, const struct item *it)
 	struct kiln_asm *as = g->as;
 	uint32_t tiles = kiln_ceil_div(it->keys, PART), j, m = g->m;
 	bool body_last = it->tile == g->body_tiles - 1 && it->last;
-	struct kiln_operand o = sbuf(m, KILN_F32, g->o, g->d);
-	struct kiln_operand l = sbuf(m, KILN_F32, g->l, 1);
-	struct kiln_operand sum = slot(KILN_SBUF, &g->stat_c, KILN_F32, m, 0, 1);
+	struct kiln_operand o = slot(KILN_SBUF, &g->o[KILN_VECTOR], KILN_F32, m, 0, g->d);
 	struct kiln_operand pv = slot(KILN_PSUM, &g->pv[KILN_VECTOR], KILN_F32, m, 0, g->d);
-	struct kiln_scalar alpha = kiln_col(KILN_SBUF, KILN_F32, 4, g->stat_c.reg);
 
 	if (it->first || !g->resident)
 		kiln_asm_addi(as, KILN_TENSOR, g->v_col, g->vb[KILN_TENSOR].reg, 0);
@@ -580,20 +589,30 @@ static void stage_c(struct gen *g, const struct item *it)
 		kiln_asm_if_end(as);
 	}
 
+	if (it->last) {
+		kiln_asm_wait(as, KILN_VECTOR, SEM_L_FULL, 1);
+		kiln_asm_reciprocal(as, slot(KILN_SBUF, &g->inverse[KILN_VECTOR], KILN_F32, m, 0, 1),
+				    slot(KILN_SBUF, &g->l[KILN_VECTOR], KILN_F32, m, 0, 1));
+		turn_next(g, KILN_VECTOR, &g->l[KILN_VECTOR]);
+		turn_next(g, KILN_VECTOR, &g->inverse[KILN_VECTOR]);
+	}
 	kiln_asm_wait(as, KILN_VECTOR, SEM_PV_FULL, 1);
 	if (it->first) {
+		kiln_asm_wait(as, KILN_VECTOR, SEM_O_FREE, 1);
 		kiln_asm_tensor_copy(as, KILN_VECTOR, o, pv);
-		kiln_asm_post(as, KILN_VECTOR, SEM_PV_FREE, 1);
-		kiln_asm_tensor_copy(as, KILN_VECTOR, l, sum);
 	} else {
-		kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, o, o, KILN_ALU_MULTIPLY, alpha,
+		kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, o, o, KILN_ALU_MULTIPLY,
+					      kiln_col(KILN_SBUF, KILN_F32, 4,
+						       g->stat[KILN_VECTOR].reg),
 					      KILN_ALU_ADD, pv, 0);
-		kiln_asm_post(as, KILN_VECTOR, SEM_PV_FREE, 1);
-		kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, l, l, KILN_ALU_MULTIPLY, alpha,
-					      KILN_ALU_ADD, sum, 0);
+	}
+	kiln_asm_post(as, KILN_VECTOR, SEM_PV_FREE, 1);
+	if (it->last) {
+		kiln_asm_post(as, KILN_VECTOR, SEM_O_FULL, 1);
+		turn_next(g, KILN_VECTOR, &g->o[KILN_VECTOR]);
 	}
 	turn_next(g, KILN_VECTOR, &g->pv[KILN_VECTOR]);
-	turn_next(g, KILN_VECTOR, &g->stat_c);
+	turn_next(g, KILN_VECTOR, &g->stat[KILN_VECTOR]);
 	if (it->last)
 		store_tile(g, it);
 }
@@ -771,10 +790,13 @@ static void shape(struct gen *g)
 	g->d = at->dim;
 	g->unit = 16 / g->es;
 	g->units = KEYS / PART / g->unit;
+	g->k_unit = 8 / g->es;
 	g->masked = at->causal && at->seq_q > 1;
 	g->rows = g->masked ? at->seq_q : heads * at->seq_q;
 	g->m = kiln_min(g->rows, PART);
 	g->tiles = kiln_ceil_div(g->rows, PART);
+	/* What Vector has to do with p grows with the rows, Scalar's part does not. */
+	g->copier = g->m > 32 ? KILN_SCALAR : KILN_VECTOR;
 	g->body_tiles = g->masked ? g->tiles : 1;
 	g->period = g->masked ? heads : g->tiles;
 	g->total = at->kv_heads * g->period;
@@ -790,7 +812,7 @@ static void set_up(struct gen *g, unsigned int generation)
 {
 	struct kiln_asm *as = g->as;
 	uint32_t top = 0, left, at, es = g->es, row = g->d * es, q_cols = KILN_ALIGN_UP(g->m * es, 4u);
-	uint32_t unit_bytes = g->unit * row, pt_bytes = g->unit * g->m * es;
+	uint32_t unit_bytes = g->k_unit * row, pt_bytes = g->unit * g->m * es;
 	uint32_t tiles = kiln_ceil_div(g->at->seq_kv, PART), buffers;
 	static const int32_t diagonal[3] = { -1 };
 	uint64_t kv;
@@ -813,9 +835,6 @@ static void set_up(struct gen *g, unsigned int generation)
 
 	g->mask = take(&top, PART * 4);
 	g->nmax = take(&top, 4);
-	g->l = take(&top, 4);
-	g->inverse = take(&top, 4);
-	g->o = take(&top, g->d * 4);
 
 #define TURN(field, engine, start, bytes, slots) \
 	turn_init(g, engine, &g->field[engine], start, bytes, slots)
@@ -823,7 +842,7 @@ static void set_up(struct gen *g, unsigned int generation)
 	TURN(qn, KILN_SYNC, at, KILN_ALIGN_UP(row, 4u), Q_SLOTS);
 	TURN(qn, KILN_TENSOR, at, KILN_ALIGN_UP(row, 4u), Q_SLOTS);
 	at = take(&top, Q_SLOTS * q_cols);
-	TURN(qt, KILN_VECTOR, at, q_cols, Q_SLOTS);
+	TURN(qt, g->copier, at, q_cols, Q_SLOTS);
 	TURN(qt, KILN_TENSOR, at, q_cols, Q_SLOTS);
 	at = take(&top, 2 * KEYS * es);
 	TURN(p, KILN_SCALAR, at, KEYS * es, 2);
@@ -832,35 +851,49 @@ static void set_up(struct gen *g, unsigned int generation)
 	TURN(pt, KILN_VECTOR, at, pt_bytes, 2 * g->units);
 	TURN(pt, KILN_TENSOR, at, pt_bytes, 2 * g->units);
 	at = take(&top, 2 * KILN_ALIGN_UP(row, 4u));
-	TURN(out, KILN_VECTOR, at, KILN_ALIGN_UP(row, 4u), 2);
 	TURN(out, KILN_GPSIMD, at, KILN_ALIGN_UP(row, 4u), 2);
 	at = take(&top, 2 * 8);
 	TURN(max, KILN_VECTOR, at, 8, 2);
 	TURN(max, KILN_SCALAR, at, 8, 2);
 	at = take(&top, COL_SLOTS * 8);
 	TURN(stat, KILN_SCALAR, at, 8, COL_SLOTS);
-	turn_init(g, KILN_VECTOR, &g->stat_c, at, 8, COL_SLOTS);
-	at = take(&top, 4 * unit_bytes);
-	TURN(kn, KILN_SYNC, at, unit_bytes, 4);
-	TURN(kn, KILN_TENSOR, at, unit_bytes, 4);
+	TURN(stat, KILN_GPSIMD, at, 8, COL_SLOTS);
+	TURN(stat, KILN_VECTOR, at, 8, COL_SLOTS);
+	at = take(&top, COL_SLOTS * 4);
+	TURN(l, KILN_GPSIMD, at, 4, COL_SLOTS);
+	TURN(l, KILN_VECTOR, at, 4, COL_SLOTS);
+	at = take(&top, COL_SLOTS * 4);
+	TURN(inverse, KILN_VECTOR, at, 4, COL_SLOTS);
+	TURN(inverse, KILN_GPSIMD, at, 4, COL_SLOTS);
+	at = take(&top, 2 * g->d * 4);
+	TURN(o, KILN_VECTOR, at, g->d * 4, 2);
+	TURN(o, KILN_GPSIMD, at, g->d * 4, 2);
+	at = take(&top, KN_SLOTS * unit_bytes);
+	TURN(kn, KILN_SYNC, at, unit_bytes, KN_SLOTS);
+	TURN(kn, KILN_TENSOR, at, unit_bytes, KN_SLOTS);
 	TURN(s, KILN_TENSOR, PSUM_S, 2 * KILN_PSUM_BANK_BYTES, 2);
 	TURN(s, KILN_VECTOR, PSUM_S, 2 * KILN_PSUM_BANK_BYTES, 2);
 	TURN(s, KILN_SCALAR, PSUM_S, 2 * KILN_PSUM_BANK_BYTES, 2);
 	TURN(t, KILN_TENSOR, PSUM_T, KILN_PSUM_BANK_BYTES, 2);
 	TURN(t, KILN_VECTOR, PSUM_T, KILN_PSUM_BANK_BYTES, 2);
-	TURN(pv, KILN_TENSOR, PSUM_PV, KILN_PSUM_BANK_BYTES, 2);
-	TURN(pv, KILN_VECTOR, PSUM_PV, KILN_PSUM_BANK_BYTES, 2);
+	TURN(pv, KILN_TENSOR, PSUM_PV, HALF, 2);
+	TURN(pv, KILN_VECTOR, PSUM_PV, HALF, 2);
+	TURN(kq, KILN_TENSOR, PSUM_KQ, HALF, 2);
+	TURN(kq, g->copier, PSUM_KQ, HALF, 2);
 
-	/* Keys and values of two heads, or else of a few items. */
+	/* Keys and values of at least two heads, or else of a few items. */
 	left = kiln_asm_sbuf_bytes(generation) - top;
 	kv = (uint64_t)tiles * (PART + g->d) * es;
 	g->resident = 2 * kv + 256 <= left;
 	g->kt_bytes = (g->resident ? tiles * PART : KEYS) * es;
 	g->v_bytes = (g->resident ? tiles : KEYS / PART) * row;
 	g->v_bytes = KILN_ALIGN_UP(g->v_bytes, 4u);
-	buffers = g->resident ? 2 : V_SLOTS;
+	/* The more values, the earlier the next heads' are on their way. */
+	buffers = V_SLOTS;
+	while (2 * g->kt_bytes + buffers * g->v_bytes + 128 > left)
+		buffers--;
 	at = take(&top, 2 * g->kt_bytes);
-	TURN(ktb, KILN_VECTOR, at, g->kt_bytes, 2);
+	TURN(ktb, g->copier, at, g->kt_bytes, 2);
 	TURN(ktb, KILN_TENSOR, at, g->kt_bytes, 2);
 	at = take(&top, buffers * g->v_bytes);
 	TURN(vb, KILN_SYNC, at, g->v_bytes, buffers);
@@ -885,7 +918,9 @@ static void set_up(struct gen *g, unsigned int generation)
 
 	post_credits(g, SEM_QN_FREE, Q_SLOTS);
 	post_credits(g, SEM_QT_FREE, Q_SLOTS);
-	post_credits(g, SEM_KN_FREE, 4);
+	post_credits(g, SEM_KN_FREE, KN_SLOTS);
+	post_credits(g, SEM_KQ_FREE, 2);
+	post_credits(g, SEM_O_FREE, 2);
 	post_credits(g, SEM_KT_FREE, 2);
 	post_credits(g, SEM_V_FREE, buffers);
 	post_credits(g, SEM_S_FREE, 2);
