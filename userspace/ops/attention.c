@@ -9,12 +9,14 @@
  * writes some rows a second time, with the same bits. The keys that a tile
  * sees are cut into items of up to KEYS. For each item, in three stages:
  *
- *	A  Tensor: scores = q k^T in PSUM. Vector: mask, maximum. Scalar: p =
- *	   exp(scale * scores - maximum) in the type of v, and its sum.
- *	   GpSimd: l = l * alpha + sum.
+ *	A  Tensor: scores = q k^T, and the mask, in PSUM. Vector: their maximum.
+ *	   GpSimd: the maximum so far. Scalar: p = exp(scale * (scores - maximum))
+ *	   in the type of v, and its sum; alpha = exp(scale * (what the maximum
+ *	   was - is)). GpSimd: l = l * alpha + sum.
  *	B  Tensor: p transposed. Vector: copied to SBUF.
  *	C  Tensor: p v in PSUM. Vector: o = o * alpha + that. After the last item
- *	   of the tile GpSimd makes o / l of it and stores that.
+ *	   of the tile GpSimd makes o / l of it and stores that. Where tiles have
+ *	   one item each, Scalar makes p v / l of it at once.
  *
  * A step is A of one item, B of the one before, C of the one before that, so
  * that no engine waits for another within a step. Steps go on across tiles and
@@ -37,7 +39,7 @@
 #define PART		128
 #define KEYS		1024	/* of an item */
 #define BANK_COLS	512
-#define MASKED		-3e38f	/* exp of it, scaled, is 0 */
+#define MASKED		-0x1p127f	/* exp of it, scaled, is 0 */
 #define Q_SLOTS		4
 #define KN_SLOTS	16	/* enough to hide the latency of memory */
 #define COL_SLOTS	4	/* A is two items ahead of C */
@@ -50,7 +52,7 @@ enum {
 	SEM_KT_FULL, SEM_KT_FREE,
 	SEM_V_LOADED, SEM_V_FREE,
 	SEM_S_FULL, SEM_S_FREE,
-	SEM_MAX_FULL,
+	SEM_NMAX_FULL, SEM_MAX_FULL,
 	SEM_P_FULL, SEM_P_FREE,
 	SEM_T_FULL, SEM_T_FREE,
 	SEM_KQ_FULL, SEM_KQ_FREE,
@@ -101,7 +103,8 @@ struct gen {
 	struct item *item;	/* of the body */
 	uint32_t items;
 
-	uint32_t mask, nmax;			/* SBUF */
+	uint32_t mask, identity;		/* SBUF, bf16 */
+	bool single;				/* each tile has one item */
 	uint32_t kt_bytes, v_bytes;		/* of a buffer */
 
 	/* registers; struct turn where slots go round */
@@ -114,7 +117,7 @@ struct gen {
 	struct turn pv[KILN_ENGINES], out[KILN_ENGINES], ktb[KILN_ENGINES], vb[KILN_ENGINES];
 	struct turn kq[KILN_ENGINES], l[KILN_ENGINES], o[KILN_ENGINES], inverse[KILN_ENGINES];
 	struct turn max[KILN_ENGINES], stat[KILN_ENGINES];
-	unsigned int max_prev;			/* Vector: the slot before */
+	unsigned int max_prev;			/* GpSimd: the slot before */
 	unsigned int q, k, v_dram, k_head, v_head;	/* Sync: device addresses */
 	unsigned int out_dram;			/* GpSimd */
 	unsigned int kt_col, v_col;		/* Tensor: within the buffers */
@@ -314,15 +317,33 @@ static void if_reg(struct gen *g, unsigned int reg, bool less, int64_t limit)
 	kiln_asm_if(g->as, regs, less, limit);
 }
 
+/*
+ * Tensor: MASKED is added to the scores of what a row must not see, which is a
+ * product of the identity and the mask: 0 changes no sum, and beside MASKED no
+ * score counts. The columns may lie in two banks.
+ */
+static void add_mask(struct gen *g, uint32_t column)
+{
+	uint32_t done, n;
+
+	kiln_asm_load_stationary(g->as, sbuf(g->m, KILN_BF16, g->identity, g->m));
+	for (done = 0; done < g->m; done += n) {
+		n = kiln_min(g->m - done, BANK_COLS - (column + done) % BANK_COLS);
+		kiln_asm_matmul(g->as, slot(KILN_PSUM, &g->s[KILN_TENSOR], KILN_F32, g->m,
+					    (column + done) * 4, n),
+				sbuf(g->m, KILN_BF16, g->mask + done * 2, n), true);
+	}
+}
+
 static void stage_a(struct gen *g, const struct item *it)
 {
 	struct kiln_asm *as = g->as;
 	const struct turn *s = g->s, *max = g->max;
 	enum kiln_dtype f32 = KILN_F32;
 	struct kiln_scalar scale = kiln_const(g->at->scale);
-	struct kiln_operand sm, prev, sum, l, nmax = sbuf(g->m, f32, g->nmax, 1);
+	struct kiln_operand sm, prev, sum, l, nmax;
 	struct kiln_scalar stat;
-	uint32_t j, m = g->m, end;
+	uint32_t j, m = g->m;
 	bool body_first = !it->tile && it->first;
 	bool body_last = it->tile == g->body_tiles - 1 && it->last;
 
@@ -355,9 +376,11 @@ static void stage_a(struct gen *g, const struct item *it)
 				kiln_at(sbuf(g->d, g->type, j * BANK_COLS * g->es, n), g->kt_col),
 				false);
 	}
-	kiln_asm_post(as, KILN_TENSOR, SEM_S_FULL, 1);
 	if (it->last)
 		kiln_asm_post(as, KILN_TENSOR, SEM_QT_FREE, 1);
+	if (it->masked)
+		add_mask(g, it->keys - m);
+	kiln_asm_post(as, KILN_TENSOR, SEM_S_FULL, 1);
 	turn_next(g, KILN_TENSOR, &g->s[KILN_TENSOR]);
 	if (it->last)
 		turn_next(g, KILN_TENSOR, &g->qt[KILN_TENSOR]);
@@ -380,33 +403,32 @@ static void stage_a(struct gen *g, const struct item *it)
 		kiln_asm_if_end(as);
 	}
 
-	/* Vector: -scale * maximum so far, and the difference that this item makes to it. */
+	/* Vector: -maximum. */
 	kiln_asm_wait(as, KILN_VECTOR, SEM_S_FULL, 1);
-	if (it->masked) {
-		end = (it->keys - m) * 4;
-		kiln_asm_select(as, slot(KILN_PSUM, &s[KILN_VECTOR], f32, m, end, m),
-				sbuf(m, f32, g->mask, m),
-				slot(KILN_PSUM, &s[KILN_VECTOR], f32, m, end, m),
-				kiln_const(MASKED));
-	}
-	kiln_asm_tensor_reduce(as, nmax, KILN_ALU_MAX,
+	kiln_asm_tensor_reduce(as, slot(KILN_SBUF, &max[KILN_VECTOR], f32, m, 8, 1), KILN_ALU_MAX,
 			       slot(KILN_PSUM, &s[KILN_VECTOR], f32, m, 0, it->keys), true);
-	sm = slot(KILN_SBUF, &max[KILN_VECTOR], f32, m, 0, 1);
-	prev = kiln_at(sbuf(m, f32, 0, 1), g->max_prev);
-	if (it->first) {
-		kiln_asm_tensor_scalar(as, KILN_VECTOR, sm, nmax, KILN_ALU_MULTIPLY, scale,
-				       KILN_ALU_BYPASS, kiln_const(0), 0);
-	} else {
-		kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, sm, nmax, KILN_ALU_MULTIPLY,
-					      scale, KILN_ALU_MIN, prev, 0);
-		kiln_asm_tensor_tensor(as, KILN_VECTOR,
-				       slot(KILN_SBUF, &max[KILN_VECTOR], f32, m, 4, 1), sm,
-				       KILN_ALU_SUBTRACT, prev);
-	}
-	kiln_asm_post(as, KILN_VECTOR, SEM_MAX_FULL, 1);
-	kiln_asm_addi(as, KILN_VECTOR, g->max_prev, max[KILN_VECTOR].reg, 0);
+	kiln_asm_post(as, KILN_VECTOR, SEM_NMAX_FULL, 1);
 	turn_next(g, KILN_VECTOR, &g->max[KILN_VECTOR]);
 	turn_next(g, KILN_VECTOR, &g->s[KILN_VECTOR]);
+
+	/* GpSimd: -scale * maximum so far, and the difference that this item makes to it. */
+	nmax = slot(KILN_SBUF, &max[KILN_GPSIMD], f32, m, 8, 1);
+	sm = slot(KILN_SBUF, &max[KILN_GPSIMD], f32, m, 0, 1);
+	prev = kiln_at(sbuf(m, f32, 0, 1), g->max_prev);
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_NMAX_FULL, 1);
+	if (it->first) {
+		kiln_asm_tensor_scalar(as, KILN_GPSIMD, sm, nmax, KILN_ALU_MULTIPLY, scale,
+				       KILN_ALU_BYPASS, kiln_const(0), 0);
+	} else {
+		kiln_asm_scalar_tensor_tensor(as, KILN_GPSIMD, sm, nmax, KILN_ALU_MULTIPLY,
+					      scale, KILN_ALU_MIN, prev, 0);
+		kiln_asm_tensor_tensor(as, KILN_GPSIMD,
+				       slot(KILN_SBUF, &max[KILN_GPSIMD], f32, m, 4, 1), sm,
+				       KILN_ALU_SUBTRACT, prev);
+	}
+	kiln_asm_post(as, KILN_GPSIMD, SEM_MAX_FULL, 1);
+	kiln_asm_addi(as, KILN_GPSIMD, g->max_prev, max[KILN_GPSIMD].reg, 0);
+	turn_next(g, KILN_GPSIMD, &g->max[KILN_GPSIMD]);
 
 	/* Scalar: alpha, then p and its sum. */
 	kiln_asm_wait(as, KILN_SCALAR, SEM_MAX_FULL, 1);
@@ -503,21 +525,38 @@ static void store_tile(struct gen *g, const struct item *it)
 	bool body_last = it->tile == g->body_tiles - 1;
 	struct kiln_operand out = slot(KILN_SBUF, &g->out[KILN_GPSIMD], g->type, g->m, 0, g->d);
 
-	kiln_asm_wait(as, KILN_GPSIMD, SEM_O_FULL, 1);
-	kiln_asm_wait(as, KILN_GPSIMD, SEM_OUT_FREE, 1);
-	kiln_asm_tensor_scalar(as, KILN_GPSIMD, out,
-			       slot(KILN_SBUF, &g->o[KILN_GPSIMD], KILN_F32, g->m, 0, g->d),
-			       KILN_ALU_MULTIPLY,
-			       kiln_col(KILN_SBUF, KILN_F32, 0, g->inverse[KILN_GPSIMD].reg),
-			       KILN_ALU_BYPASS, kiln_const(0), 0);
-	kiln_asm_post(as, KILN_GPSIMD, SEM_O_FREE, 1);
-	kiln_asm_post(as, KILN_GPSIMD, SEM_OUT_FULL, 1);
+	if (g->single) {
+		kiln_asm_wait(as, KILN_SCALAR, SEM_O_FULL, 1);
+		kiln_asm_wait(as, KILN_SCALAR, SEM_PV_FULL, 1);
+		kiln_asm_wait(as, KILN_SCALAR, SEM_OUT_FREE, 1);
+		kiln_asm_activation(as, slot(KILN_SBUF, &g->out[KILN_SCALAR], g->type, g->m, 0,
+					     g->d), KILN_ACT_COPY,
+				    slot(KILN_PSUM, &g->pv[KILN_SCALAR], KILN_F32, g->m, 0, g->d),
+				    kiln_col(KILN_SBUF, KILN_F32, 0, g->inverse[KILN_SCALAR].reg),
+				    kiln_const(0), NULL);
+		kiln_asm_post(as, KILN_SCALAR, SEM_PV_FREE, 1);
+		kiln_asm_post(as, KILN_SCALAR, SEM_OUT_FULL, 1);
+		turn_next(g, KILN_SCALAR, &g->out[KILN_SCALAR]);
+		turn_next(g, KILN_SCALAR, &g->pv[KILN_SCALAR]);
+		turn_next(g, KILN_SCALAR, &g->inverse[KILN_SCALAR]);
+	} else {
+		kiln_asm_wait(as, KILN_GPSIMD, SEM_O_FULL, 1);
+		kiln_asm_wait(as, KILN_GPSIMD, SEM_OUT_FREE, 1);
+		kiln_asm_tensor_scalar(as, KILN_GPSIMD, out,
+				       slot(KILN_SBUF, &g->o[KILN_GPSIMD], KILN_F32, g->m, 0,
+					    g->d), KILN_ALU_MULTIPLY,
+				       kiln_col(KILN_SBUF, KILN_F32, 0,
+						g->inverse[KILN_GPSIMD].reg),
+				       KILN_ALU_BYPASS, kiln_const(0), 0);
+		kiln_asm_post(as, KILN_GPSIMD, SEM_O_FREE, 1);
+		kiln_asm_post(as, KILN_GPSIMD, SEM_OUT_FULL, 1);
+		turn_next(g, KILN_GPSIMD, &g->o[KILN_GPSIMD]);
+		turn_next(g, KILN_GPSIMD, &g->inverse[KILN_GPSIMD]);
+	}
 	kiln_asm_wait(as, KILN_GPSIMD, SEM_OUT_FULL, 1);
 	kiln_asm_dma(as, KILN_GPSIMD, RING_OUT, kiln_dram(g->out_dram, 0, g->d, 1), out);
 	kiln_asm_post(as, KILN_GPSIMD, SEM_OUT_FREE, 1);
 	turn_next(g, KILN_GPSIMD, &g->out[KILN_GPSIMD]);
-	turn_next(g, KILN_GPSIMD, &g->o[KILN_GPSIMD]);
-	turn_next(g, KILN_GPSIMD, &g->inverse[KILN_GPSIMD]);
 
 	/* On to the next tile's rows, or to the next matrix behind the last one's. */
 	if (g->body_tiles == g->tiles) {
@@ -593,8 +632,15 @@ static void stage_c(struct gen *g, const struct item *it)
 		kiln_asm_wait(as, KILN_VECTOR, SEM_L_FULL, 1);
 		kiln_asm_reciprocal(as, slot(KILN_SBUF, &g->inverse[KILN_VECTOR], KILN_F32, m, 0, 1),
 				    slot(KILN_SBUF, &g->l[KILN_VECTOR], KILN_F32, m, 0, 1));
+		if (g->single)
+			kiln_asm_post(as, KILN_VECTOR, SEM_O_FULL, 1);
 		turn_next(g, KILN_VECTOR, &g->l[KILN_VECTOR]);
 		turn_next(g, KILN_VECTOR, &g->inverse[KILN_VECTOR]);
+	}
+	if (g->single) {
+		turn_next(g, KILN_VECTOR, &g->stat[KILN_VECTOR]);
+		store_tile(g, it);
+		return;
 	}
 	kiln_asm_wait(as, KILN_VECTOR, SEM_PV_FULL, 1);
 	if (it->first) {
@@ -833,8 +879,8 @@ static void set_up(struct gen *g, unsigned int generation)
 	kiln_asm_movi(as, KILN_SYNC, g->prep[KILN_SYNC], g->tiles - 1);
 	kiln_asm_movi(as, KILN_GPSIMD, g->prep[KILN_GPSIMD], g->tiles - 1);
 
-	g->mask = take(&top, PART * 4);
-	g->nmax = take(&top, 4);
+	g->mask = take(&top, PART * 2);
+	g->identity = take(&top, PART * 2);
 
 #define TURN(field, engine, start, bytes, slots) \
 	turn_init(g, engine, &g->field[engine], start, bytes, slots)
@@ -852,9 +898,12 @@ static void set_up(struct gen *g, unsigned int generation)
 	TURN(pt, KILN_TENSOR, at, pt_bytes, 2 * g->units);
 	at = take(&top, 2 * KILN_ALIGN_UP(row, 4u));
 	TURN(out, KILN_GPSIMD, at, KILN_ALIGN_UP(row, 4u), 2);
-	at = take(&top, 2 * 8);
-	TURN(max, KILN_VECTOR, at, 8, 2);
-	TURN(max, KILN_SCALAR, at, 8, 2);
+	TURN(out, KILN_SCALAR, at, KILN_ALIGN_UP(row, 4u), 2);
+	/* -scale * maximum so far, the difference to the one before, -maximum of the item. */
+	at = take(&top, COL_SLOTS * 12);
+	TURN(max, KILN_VECTOR, at, 12, COL_SLOTS);
+	TURN(max, KILN_GPSIMD, at, 12, COL_SLOTS);
+	TURN(max, KILN_SCALAR, at, 12, COL_SLOTS);
 	at = take(&top, COL_SLOTS * 8);
 	TURN(stat, KILN_SCALAR, at, 8, COL_SLOTS);
 	TURN(stat, KILN_GPSIMD, at, 8, COL_SLOTS);
@@ -865,6 +914,7 @@ static void set_up(struct gen *g, unsigned int generation)
 	at = take(&top, COL_SLOTS * 4);
 	TURN(inverse, KILN_VECTOR, at, 4, COL_SLOTS);
 	TURN(inverse, KILN_GPSIMD, at, 4, COL_SLOTS);
+	TURN(inverse, KILN_SCALAR, at, 4, COL_SLOTS);
 	at = take(&top, 2 * g->d * 4);
 	TURN(o, KILN_VECTOR, at, g->d * 4, 2);
 	TURN(o, KILN_GPSIMD, at, g->d * 4, 2);
@@ -878,6 +928,7 @@ static void set_up(struct gen *g, unsigned int generation)
 	TURN(t, KILN_VECTOR, PSUM_T, KILN_PSUM_BANK_BYTES, 2);
 	TURN(pv, KILN_TENSOR, PSUM_PV, HALF, 2);
 	TURN(pv, KILN_VECTOR, PSUM_PV, HALF, 2);
+	TURN(pv, KILN_SCALAR, PSUM_PV, HALF, 2);
 	TURN(kq, KILN_TENSOR, PSUM_KQ, HALF, 2);
 	TURN(kq, g->copier, PSUM_KQ, HALF, 2);
 
@@ -900,7 +951,7 @@ static void set_up(struct gen *g, unsigned int generation)
 	TURN(vb, KILN_TENSOR, at, g->v_bytes, buffers);
 #undef TURN
 
-	g->max_prev = kiln_asm_reg(as, KILN_VECTOR);
+	g->max_prev = kiln_asm_reg(as, KILN_GPSIMD);
 	g->kt_col = kiln_asm_reg(as, KILN_TENSOR);
 	g->v_col = kiln_asm_reg(as, KILN_TENSOR);
 	g->q = kiln_asm_reg(as, KILN_SYNC);
@@ -931,13 +982,16 @@ static void set_up(struct gen *g, unsigned int generation)
 	post_credits(g, SEM_OUT_FREE, 2);
 
 	if (g->masked) {
-		/* 1 where column <= row. */
-		struct kiln_operand mask = sbuf(g->m, KILN_F32, g->mask, g->m);
+		struct kiln_operand mask = sbuf(g->m, KILN_BF16, g->mask, g->m);
+		struct kiln_operand identity = sbuf(g->m, KILN_BF16, g->identity, g->m);
 
-		kiln_asm_memset(as, KILN_GPSIMD, mask, 1);
-		kiln_asm_affine_select(as, mask, mask, KILN_ALU_GE, 0, 0, 0, 1, diagonal);
+		/* MASKED where column > row; 1 where they are the same. */
+		kiln_asm_memset(as, KILN_GPSIMD, mask, 0);
+		kiln_asm_affine_select(as, mask, mask, KILN_ALU_GE, MASKED, 0, 0, 1, diagonal);
+		kiln_asm_memset(as, KILN_GPSIMD, identity, 1);
+		kiln_asm_affine_select(as, identity, identity, KILN_ALU_EQ, 0, 0, 0, 1, diagonal);
 		kiln_asm_post(as, KILN_GPSIMD, SEM_MASK, 1);
-		kiln_asm_wait(as, KILN_VECTOR, SEM_MASK, 1);
+		kiln_asm_wait(as, KILN_TENSOR, SEM_MASK, 1);
 	}
 }
 
@@ -957,6 +1011,7 @@ static int make_attention(struct kiln_asm *as, unsigned int generation, const vo
 		return -ENOMEM;
 	}
 	list_items(g, g->item);
+	g->single = g->items == g->body_tiles;
 	set_up(g, generation);
 
 	prepare_tile(g, 0);
