@@ -7,7 +7,7 @@
 
 #include "engine/state.h"
 
-#define LOOK_AHEAD	0x10000	/* bytes translated at least, since the next piece may be near */
+#define LOOK_AHEAD	0x10000	/* bytes translated at least: the next piece may be near */
 #define MAX_COPY	0x100000 /* bytes, and elements, between looks at the abort flag */
 #define PAGE		(1ull << KILN_PAGE_SHIFT)
 

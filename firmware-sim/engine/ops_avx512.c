@@ -9,9 +9,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define MR	8	/* 8 rows of two vectors: 16 sums hide the latency, and 128 is a multiple */
+#define MR	8	/* rows of two vectors: 16 sums hide the latency; divides 128 */
 #define W	16
-#define FETCH	12	/* lines a block; there are 256 blocks, and 2560 lines for two bf16 matrices */
+#define FETCH	12	/* lines a block: 256 blocks, and 2560 lines for two bf16 matrices */
 
 #define INLINE	static inline __attribute__((always_inline))
 

@@ -15,7 +15,7 @@
 
 #define CHUNK		512	/* elements that an element-wise engine takes at a time */
 #define PENDING		32	/* posts of a semaphore whose times are kept apart */
-#define PANEL_PAD	2	/* rows between panels, so that they do not all want the same cache sets */
+#define PANEL_PAD	2	/* rows between panels: not all in the same cache sets */
 #define PACKED		4	/* moving tiles that are kept packed */
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
 
@@ -139,7 +139,7 @@ enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
 enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
 				 const struct kiln_column *col,
 				 const struct tile *data, struct tile *tile);
-/* n elements of the p-th partition from the first-th on: buf, or where they lie if they are fp32. */
+/* n elements of partition p from first on: in buf, or where they lie if they are fp32. */
 const float *kiln_tile_load(const struct kiln_core *core, const struct tile *tile,
 			    uint32_t p, uint32_t first, uint32_t n, float *buf);
 void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,

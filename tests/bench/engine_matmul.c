@@ -148,7 +148,7 @@ static double dma(struct machine *m, uint32_t bytes, int count)
 	return (double)count * 128 * bytes / (seconds() - start) * 1e-9;
 }
 
-/* Nanoseconds of a 128 x 512 activation or a [128, n] tensor_tensor, and of one turn of an empty loop. */
+/* Nanoseconds of exp or a copy of 128 x 512, of [128, 1], of a turn of an empty loop. */
 static double other(struct machine *m, int which, int count)
 {
 	static struct prog p;

@@ -341,7 +341,7 @@ static bool try_one(enum kiln_engine engine, uint8_t opcode)
 	for (uint32_t q = 0; q < insn->dst.partitions && good; q++) {
 		for (uint32_t i = 0; i < n && good; i++) {
 			if (memcmp(wanted + (q * n + i) * bytes, element(&insn->dst, q, i), bytes)) {
-				printf("# opcode %#x func %u,%u flags %u dtype %u: partition %u element %u\n",
+				printf("# opcode %#x func %u,%u flags %u dtype %u: [%u][%u]\n",
 				       opcode, insn->func, insn->func1, insn->flags,
 				       insn->dst.dtype, q, i);
 				good = false;

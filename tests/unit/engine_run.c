@@ -204,8 +204,6 @@ static void test_abort(void)
 
 	/* single instructions that would take minutes */
 	fresh();
-	insn = emit(&p, KILN_VECTOR, KILN_OP_ACTIVATION);
-	memset(&p, 0, sizeof(p));
 	insn = emit(&p, KILN_SCALAR, KILN_OP_ACTIVATION);
 	insn->func = KILN_ACT_EXP;
 	insn->dst = tile_at(KILN_SBUF, KILN_F32, 0, 128, 0, 1);
@@ -252,7 +250,6 @@ static void test_abort(void)
 	insn->src[0] = dram_at(KILN_U8, 1, 0, 0, 0);
 	aborted_run("a DMA of 2^37 elements");
 	insn->dst.size[1] = 32000;
-	insn->src[0] = insn->dst;
 	insn->src[1] = insn->dst;
 	insn->src[0] = dram_at(KILN_U8, 1, 0, 0, 0);
 	insn->src[0].dram.step[2] = 1;
@@ -335,7 +332,7 @@ static void test_time(void)
 	}
 	ok(same, "the same cycles each time and by every path: %" PRIu64, first);
 
-	/* 1000 matmuls of 512 columns take 512 cycles each, and what it takes to get the last out */
+	/* Matmuls of 512 columns take 512 cycles each, and some to get the last one out. */
 	fresh();
 	insn = emit(&p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
 	insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 128, 0, 128);
