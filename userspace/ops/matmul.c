@@ -203,27 +203,21 @@ static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint3
 	kiln_asm_post(g->as, copier, s->sem + SEM_READY + i % 2, 1);
 }
 
-static void load_direct(struct gen *g, struct side *s, uint32_t free, uint32_t k)
+static void load_direct(struct gen *g, struct side *s, uint32_t j, uint32_t free, uint32_t k)
 {
-	uint32_t j;
+	int32_t rest;
+	unsigned int base = based(g, KILN_SYNC, s->dram, g->sync_tmp, j * PART * s->step_k, &rest);
+	struct kiln_operand dst = kiln_tile1(KILN_SBUF, g->type, 0, kiln_min(PART, k - j * PART),
+					     j * s->pitch * g->es, free);
 
-	for (j = 0; j * PART < k; j++) {
-		int32_t rest;
-		unsigned int base = based(g, KILN_SYNC, s->dram, g->sync_tmp,
-					  j * PART * s->step_k, &rest);
-		struct kiln_operand dst =
-			kiln_tile1(KILN_SBUF, g->type, 0, kiln_min(PART, k - j * PART),
-				   j * s->pitch * g->es, free);
-
-		kiln_asm_dma(g->as, KILN_SYNC, s->ring + j, kiln_at(dst, s->dst[KILN_SYNC]),
-			     kiln_dram(base, rest, s->row_elems, 1));
-		kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
-	}
+	kiln_asm_dma(g->as, KILN_SYNC, s->ring + j, kiln_at(dst, s->dst[KILN_SYNC]),
+		     kiln_dram(base, rest, s->row_elems, 1));
+	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
 }
 
 /*
- * The next chunk of a side, free columns by k, is brought in in some parts:
- * tiles to be transposed are one each, else it is a single one.
+ * The next chunk of a side, free columns by k, is brought in in parts: its
+ * tiles of 128 columns if they are transposed, else its k tiles.
  */
 struct load {
 	uint32_t free, k;
@@ -235,7 +229,7 @@ static struct load load_of(const struct side *s, uint32_t free, uint32_t k, bool
 {
 	return (struct load) {
 		.free = free, .k = k, .last = last,
-		.parts = !free ? 0 : s->transposed ? kiln_ceil_div(free, PART) : 1,
+		.parts = !free ? 0 : kiln_ceil_div(s->transposed ? free : k, PART),
 	};
 }
 
@@ -252,7 +246,7 @@ static void load_parts(struct gen *g, struct side *s, struct load *load, uint32_
 		if (s->transposed)
 			load_transposed(g, s, i, kiln_min(PART, load->free - i * PART), load->k);
 		else
-			load_direct(g, s, load->free, load->k);
+			load_direct(g, s, i, load->free, load->k);
 	}
 	if (load->done < load->parts)
 		return;
@@ -299,13 +293,20 @@ struct group {
 	uint32_t rows, cols;		/* of c */
 	uint32_t next_rows;		/* of the group behind it whose A is to be loaded */
 	bool fresh_a, fresh_b;		/* is being loaded: wait for it */
+	bool own_a;			/* nobody before it has loaded its first chunk of A */
 };
+
+/* A smaller group takes banks in the middle: they are drained early, and not wanted first. */
+static unsigned int bank_of(const struct gen *g, const struct group *group, uint32_t i, uint32_t j)
+{
+	return (i + (g->gm - kiln_ceil_div(group->rows, PART)) / 2) * g->nb + j;
+}
 
 static struct kiln_operand bank_tile(const struct gen *g, const struct group *group,
 				     uint32_t i, uint32_t j)
 {
 	return kiln_tile1(KILN_PSUM, KILN_F32, 0, kiln_min(PART, group->rows - i * PART),
-			  (i * g->nb + j) * KILN_PSUM_BANK_BYTES,
+			  bank_of(g, group, i, j) * KILN_PSUM_BANK_BYTES,
 			  kiln_min(BANK_COLS, group->cols - j * BANK_COLS));
 }
 
@@ -315,8 +316,13 @@ static uint32_t zigzag(uint32_t i, uint32_t j, uint32_t nt)
 	return i % 2 ? nt - 1 - j : j;
 }
 
+/*
+ * Memory is read in the order of this: of a side that is wanted here, own_a or
+ * own_b, a k tile ahead of its product; of the A behind it, next, what is in
+ * time for its chunk.
+ */
 static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k, bool first,
-			   bool last, struct load *next)
+			   bool last, struct load *own_a, struct load *own_b, struct load *next)
 {
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS);
@@ -325,8 +331,12 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 	for (t = 0; t < kt; t++) {
 		uint32_t kp = kiln_min(PART, k - t * PART);
 
+		load_parts(g, &g->a, own_a, kiln_min(own_a->parts, t + 2));
+		load_parts(g, &g->b, own_b, kiln_min(own_b->parts, t + 2));
 		/* In the middle of its share of the chunk: the ends have waits of their own. */
-		load_parts(g, &g->a, next, (next->parts * (2 * t + 1) + kt) / (2 * kt));
+		if (own_a->done == own_a->parts)
+			load_parts(g, &g->a, next,
+				   (next->parts * (2 * t + 1) + kt) / (2 * kt));
 		if (group->fresh_a)
 			wait_loaded(g, &g->a, group->rows, t);
 		if (group->fresh_b)
@@ -341,7 +351,7 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 			for (j = 0; j < nt; j++) {
 				uint32_t col = zigzag(i, j, nt);
 				struct kiln_operand dst = bank_tile(g, group, i, col);
-				unsigned int bank = i * g->nb + col;
+				unsigned int bank = bank_of(g, group, i, col);
 
 				if (first && !t)
 					kiln_asm_wait(g->as, KILN_TENSOR, SEM_BANK_FREE + bank, 1);
@@ -362,12 +372,12 @@ static void chunk(struct gen *g, const struct group *group, uint32_t k, bool fir
 		  uint32_t next_rows, uint32_t next_k, bool next_last)
 {
 	struct load next = load_of(&g->a, next_rows, next_k, next_last);
+	struct load own_a = load_of(&g->a, first && group->own_a ? group->rows : 0, k, last);
+	struct load own_b = load_of(&g->b, group->fresh_b ? group->cols : 0, k, last);
 
-	if (group->fresh_b)
-		load_chunk(g, &g->b, group->cols, k, last);
-	if (!g->a.transposed)
-		load_parts(g, &g->a, &next, next.parts);
-	multiply_chunk(g, group, k, first, last, &next);
+	if (g->b.transposed)
+		load_parts(g, &g->b, &own_b, own_b.parts);
+	multiply_chunk(g, group, k, first, last, &own_a, &own_b, &next);
 	load_parts(g, &g->a, &next, next.parts);
 	if (g->a.resident) {
 		bump(g, KILN_TENSOR, g->a_read, g->a.chunk_bytes);
@@ -394,7 +404,7 @@ static void drain(struct gen *g, const struct group *group)
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j++) {
 			uint32_t col = zigzag(i, j, nt);
-			unsigned int bank = i * g->nb + col;
+			unsigned int bank = bank_of(g, group, i, col);
 			enum kiln_engine e = (i + j) % 2 ? KILN_SCALAR : KILN_VECTOR;
 			struct kiln_operand src = bank_tile(g, group, i, col);
 
@@ -410,7 +420,7 @@ static void drain(struct gen *g, const struct group *group)
 	/* Two banks beside each other make longer rows. */
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j += 2) {
-			unsigned int bank = i * g->nb + j, base;
+			unsigned int bank = bank_of(g, group, i, j), base;
 			uint32_t cols = kiln_min(2 * BANK_COLS, group->cols - j * BANK_COLS);
 			int32_t rest;
 
@@ -486,7 +496,9 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
 		kiln_asm_addi(g->as, KILN_TENSOR, g->b_read, g->b.base[KILN_TENSOR], 0);
 	}
 
-	if (load_a)
+	if (load_a && !g->a.transposed)
+		group_of.own_a = true;
+	else if (load_a)
 		load_chunk(g, &g->a, group_of.rows, g->chunks == 1 ? g->k_last : g->kc * PART,
 			   g->chunks == 1);
 
@@ -494,6 +506,7 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
 		if (load_a)
 			group_of.next_rows = full > 1 ? gm : rest;
 		group(g, &group_of);
+		group_of.own_a = false;
 		if (g->b.resident)
 			group_of.fresh_b = false;
 		if (full > 2) {
