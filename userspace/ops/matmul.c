@@ -75,13 +75,14 @@ struct gen {
 	uint32_t kc, chunks, k_last;	/* k tiles of a chunk; chunks; rows of k in the last */
 	uint32_t gm, nb;
 	uint32_t block_rows;
-	uint32_t out;			/* SBUF, of bank 0 */
+	uint32_t out;			/* SBUF: the results of all banks, twice */
 	struct side a, b;
 	unsigned int t_banks;
 	/* registers */
 	unsigned int a_block, a_batch, b_panel, b_batch, sync_tmp;
 	unsigned int a_read, b_read;
 	unsigned int c_batch, c_block, c_panel, c_group, c_tmp;
+	unsigned int out_reg[KILN_ENGINES][KILN_PSUM_BANKS];	/* of a unit: where its turn is */
 };
 
 /* A register plus a constant as DRAM operand: by its offset where that is wide enough. */
@@ -395,6 +396,28 @@ static void chunk(struct gen *g, const struct group *group, uint32_t k, bool fir
 	}
 }
 
+/*
+ * Two banks beside each other are stored together, in longer rows: a unit. It
+ * has two places in SBUF that take turns, so that what waits in the queues of
+ * the DMA engines does not hold up the banks.
+ */
+static unsigned int unit_of(const struct gen *g, unsigned int bank)
+{
+	return bank / g->nb * ((g->nb + 1) / 2) + bank % g->nb / 2;
+}
+
+static uint32_t out_bytes(const struct gen *g)
+{
+	return KILN_ALIGN_UP(g->gm * g->nb * BANK_COLS * g->os, 64u);
+}
+
+static void flip_out(struct gen *g, enum kiln_engine e, unsigned int bank)
+{
+	unsigned int reg = g->out_reg[e][unit_of(g, bank)];
+
+	kiln_asm_xori(g->as, e, reg, reg, g->out ^ (g->out + out_bytes(g)));
+}
+
 static void drain(struct gen *g, const struct group *group)
 {
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
@@ -405,23 +428,28 @@ static void drain(struct gen *g, const struct group *group)
 		for (j = 0; j < nt; j++) {
 			uint32_t col = zigzag(i, j, nt);
 			unsigned int bank = bank_of(g, group, i, col);
-			enum kiln_engine e = (i + j) % 2 ? KILN_SCALAR : KILN_VECTOR;
+			enum kiln_engine e = bank % 2 ? KILN_SCALAR : KILN_VECTOR;
 			struct kiln_operand src = bank_tile(g, group, i, col);
+			struct kiln_operand dst = kiln_tile1(KILN_SBUF, g->out_type, 0,
+				src.partitions, bank * BANK_COLS * g->os, src.size[0]);
 
 			kiln_asm_wait(g->as, e, SEM_BANK_FULL + bank, 1);
 			kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
 			kiln_asm_tensor_copy(g->as, e,
-				kiln_tile1(KILN_SBUF, g->out_type, 0, src.partitions,
-					   g->out + bank * BANK_COLS * g->os, src.size[0]), src);
+				kiln_at(dst, g->out_reg[e][unit_of(g, bank)]), src);
 			kiln_asm_post(g->as, e, SEM_BANK_FREE + bank, 1);
 			kiln_asm_post(g->as, e, SEM_OUT_FULL + bank, 1);
 		}
 
-	/* Two banks beside each other make longer rows. */
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j += 2) {
 			unsigned int bank = bank_of(g, group, i, j), base;
 			uint32_t cols = kiln_min(2 * BANK_COLS, group->cols - j * BANK_COLS);
+			struct kiln_operand src = kiln_tile1(KILN_SBUF, g->out_type, 0,
+				kiln_min(PART, group->rows - i * PART),
+				bank * BANK_COLS * g->os, cols);
+			enum kiln_engine e = bank % 2 ? KILN_SCALAR : KILN_VECTOR;
+			enum kiln_engine e1 = bank % 2 ? KILN_VECTOR : KILN_SCALAR;
 			int32_t rest;
 
 			base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp,
@@ -432,12 +460,17 @@ static void drain(struct gen *g, const struct group *group)
 				kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank + 1, 1);
 			kiln_asm_dma(g->as, KILN_GPSIMD, bank % KILN_DMA_RINGS,
 				     kiln_dram(base, rest, g->mm->ldc, 1),
-				     kiln_tile1(KILN_SBUF, g->out_type, 0,
-						kiln_min(PART, group->rows - i * PART),
-						g->out + bank * BANK_COLS * g->os, cols));
+				     kiln_at(src, g->out_reg[KILN_GPSIMD][unit_of(g, bank)]));
 			kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank, 1);
-			if (j + 1 < nt)
+			if (j + 1 < g->nb) {
+				/* The other bank keeps in step, even where it is not used. */
 				kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank + 1, 1);
+				if (j + 1 == nt)
+					kiln_asm_wait(g->as, e1, SEM_OUT_FREE + bank + 1, 1);
+				flip_out(g, e1, bank + 1);
+			}
+			flip_out(g, KILN_GPSIMD, bank);
+			flip_out(g, e, bank);
 		}
 }
 
@@ -624,7 +657,7 @@ static void layout(struct gen *g, unsigned int generation)
 
 	columns = kiln_min(mm->n, g->nb * BANK_COLS);
 	panels = kiln_ceil_div(mm->n, g->nb * BANK_COLS);
-	g->out = take(&top, g->gm * g->nb * BANK_COLS * g->os);
+	g->out = take(&top, 2 * out_bytes(g));
 	if (g->a.transposed)
 		g->a.nat = take(&top, NAT_SLOTS * g->kc * PART * g->es);
 	if (g->b.transposed)
@@ -688,7 +721,7 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 		.as = as, .mm = mm,
 		.type = kiln_type_dtype(mm->type), .out_type = kiln_type_dtype(mm->out_type),
 	}, *g = &gen;
-	unsigned int i;
+	unsigned int i, j;
 
 	g->a.transposed = !mm->trans_a;
 	g->b.transposed = mm->trans_b;
@@ -728,7 +761,15 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	for (i = 0; i < g->gm * g->nb; i++) {
 		kiln_asm_nop(as, KILN_VECTOR);
 		kiln_asm_post(as, KILN_VECTOR, SEM_BANK_FREE + i, 1);
-		kiln_asm_post(as, KILN_VECTOR, SEM_OUT_FREE + i, 1);
+		kiln_asm_post(as, KILN_VECTOR, SEM_OUT_FREE + i, 2);
+	}
+	for (i = 0; i < g->gm * ((g->nb + 1) / 2); i++) {
+		static const enum kiln_engine users[] = { KILN_VECTOR, KILN_SCALAR, KILN_GPSIMD };
+
+		for (j = 0; j < 3; j++) {
+			g->out_reg[users[j]][i] = kiln_asm_reg(as, users[j]);
+			kiln_asm_movi(as, users[j], g->out_reg[users[j]][i], g->out);
+		}
 	}
 	kiln_asm_nop(as, KILN_VECTOR);
 	kiln_asm_post(as, KILN_VECTOR, SEM_T_FREE, 1);
