@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/jiffies.h>
 #include <linux/pci.h>
 
 #include <drm/drm_drv.h>
@@ -142,6 +143,20 @@ static void kiln_admin_put_slot(struct kiln_device *kdev, struct kiln_admin_slot
 	wake_up(&kdev->admin.room);
 }
 
+/* False: no answer, and none to be expected. A card that is gone reads as all ones. */
+static bool kiln_admin_wait(struct kiln_device *kdev, struct kiln_admin_slot *slot)
+{
+	unsigned long end = jiffies + KILN_ADMIN_TIMEOUT;
+
+	do {
+		if (wait_for_completion_timeout(&slot->answered, HZ))
+			return true;
+		if (kiln_hw_read(kdev, KILN_REG_STATUS) != KILN_STATE_READY)
+			return completion_done(&slot->answered);
+	} while (time_before(jiffies, end));
+	return false;
+}
+
 static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct kiln_cmd *cmd)
 {
 	struct kiln_admin *admin = &kdev->admin;
@@ -168,7 +183,7 @@ static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct k
 	if (doorbell)
 		kiln_hw_doorbell(kdev, 0);
 
-	if (!wait_for_completion_timeout(&slot->answered, KILN_ADMIN_TIMEOUT)) {
+	if (!kiln_admin_wait(kdev, slot)) {
 		kiln_admin_put_slot(kdev, slot);
 		goto silent;
 	}

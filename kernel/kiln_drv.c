@@ -192,6 +192,9 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = pcim_enable_device(pdev);
 	if (ret)
 		return ret;
+	ret = pcim_request_all_regions(pdev, "kiln");
+	if (ret)
+		return ret;
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (ret)
 		return ret;

@@ -111,8 +111,6 @@ struct kiln_device {
 	struct work_struct reset_work;
 	/** @watchdog: looks whether the firmware lives. */
 	struct delayed_work watchdog;
-	/** @heartbeat: KILN_REG_HEARTBEAT when @watchdog last looked. */
-	u32 heartbeat;
 };
 
 static inline struct kiln_device *to_kiln_device(struct drm_device *drm)

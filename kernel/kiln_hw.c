@@ -43,15 +43,14 @@ static void kiln_hw_reset_work(struct work_struct *work)
 }
 
 /*
- * The firmware counts a heartbeat while it works; when it has nothing to do it
- * may sleep, so a heartbeat that stands still means: ask. kiln_admin_ping()
- * resets a card that gives no answer.
+ * Ask the firmware now and then whether it lives. KILN_REG_HEARTBEAT is not
+ * enough: it grows also in a card that cannot reach memory or interrupt us.
+ * kiln_admin_ping() resets a card that gives no answer.
  */
 static void kiln_hw_watchdog_work(struct work_struct *work)
 {
 	struct kiln_device *kdev = container_of(work, struct kiln_device, watchdog.work);
 	u32 epoch = READ_ONCE(kdev->epoch);
-	u32 heartbeat;
 	int idx;
 
 	if (!drm_dev_enter(&kdev->drm, &idx))
@@ -59,15 +58,12 @@ static void kiln_hw_watchdog_work(struct work_struct *work)
 	if (READ_ONCE(kdev->wedged))
 		goto out;
 
-	if (kiln_hw_read(kdev, KILN_REG_STATUS) != KILN_STATE_READY) {
+	if (kiln_hw_read(kdev, KILN_REG_STATUS) == KILN_STATE_READY) {
+		kiln_admin_ping(kdev, epoch);
+	} else {
 		drm_err(&kdev->drm, "the firmware has stopped, error %u\n",
 			kiln_hw_read(kdev, KILN_REG_ERROR));
 		kiln_hw_reset(kdev, epoch);
-	} else {
-		heartbeat = kiln_hw_read(kdev, KILN_REG_HEARTBEAT);
-		if (heartbeat == kdev->heartbeat)
-			kiln_admin_ping(kdev, epoch);
-		kdev->heartbeat = heartbeat;
 	}
 	kiln_queue_expire_fences(kdev);
 	queue_delayed_work(kdev->wq, &kdev->watchdog, KILN_WATCHDOG_PERIOD);

@@ -72,6 +72,15 @@ echo 1 >"/sys/bus/pci/devices/$card/reset"
 check "a process at work when the card is reset gets errors" wait $pid
 grep -E '^(not ok|#)' /tmp/unplugged.tap
 check "the card works" works
+# A card that stops answering: it cannot reach memory any more. The driver finds out and resets it.
+KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/abi_unplugged" --reset >/tmp/unplugged.tap &
+pid=$!
+for _ in $(seq 100); do grep -q working /tmp/unplugged.tap 2>/dev/null && break; sleep 0.05; done
+setpci -s "$card" COMMAND=0002
+check "a process at work when the card falls silent gets errors" wait $pid
+grep -E '^(not ok|#)' /tmp/unplugged.tap
+check "the card works" works
+
 rmmod kiln
 check "rmmod" settle 0
 modprobe kiln

@@ -124,6 +124,7 @@ static void test_fields(void)
 	struct io_uring_sqe *sqe;
 	struct io_uring ring;
 	uint64_t extra = 1;
+	int ret;
 
 	make_ring(&ring, 16, RING_FLAGS);
 #define REFUSED(error, what, ...) do { \
@@ -182,7 +183,9 @@ static void test_fields(void)
 	if (!io_uring_queue_init(16, &ring, RING_FLAGS | IORING_SETUP_IOPOLL)) {
 		prepare(&ring, &e, 1);
 		io_uring_submit(&ring);
-		is(reap(&ring, 5, NULL, NULL), -EOPNOTSUPP, "uring: ring with IOPOLL");
+		/* Linux 7 runs it without polling where the driver cannot poll. */
+		ret = reap(&ring, 5, NULL, NULL);
+		ok(ret == -EOPNOTSUPP || !ret, "uring: ring with IOPOLL (%d)", ret);
 		io_uring_queue_exit(&ring);
 	}
 	is(run_nop(fd, queue), 0, "uring: the next good command works");
