@@ -5,7 +5,7 @@
 cd "$(dirname "$0")/../.." || exit
 . tests/tap.sh
 kiln=${KILN_BUILD:-build/tree}/bin/kiln
-kept=${KILN_BUILD:-build/tree}/tests/results/same_bits
+kept=${KILN_RESULTS:-${KILN_BUILD:-build/tree}/tests/results}/same_bits
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 [ -e "$kept/1.npy" ] || { echo "1..0 # SKIP sim/same_bits_host has not run before"; exit 4; }

@@ -5,7 +5,7 @@
 cd "$(dirname "$0")/../.." || exit
 . tests/tap.sh
 kiln=${KILN_BUILD:-build/tree}/bin/kiln
-keep=${KILN_BUILD:-build/tree}/tests/results/same_bits
+keep=${KILN_RESULTS:-${KILN_BUILD:-build/tree}/tests/results}/same_bits
 rm -rf "$keep"
 mkdir -p "$keep"
 dir=$(mktemp -d)
