@@ -67,13 +67,20 @@ static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 			 struct ttm_operation_ctx *ctx, struct ttm_resource *new_mem,
 			 struct ttm_place *hop)
 {
+	int ret, idx;
+
 	/* New, or never touched: there is nothing to copy. */
 	if (!tbo->resource || (tbo->resource->mem_type == TTM_PL_SYSTEM && !tbo->ttm) ||
 	    (tbo->resource->mem_type == TTM_PL_SYSTEM && new_mem->mem_type == TTM_PL_SYSTEM)) {
 		ttm_bo_move_null(tbo, new_mem);
 		return 0;
 	}
-	return ttm_bo_move_memcpy(tbo, ctx, new_mem);
+	/* Through BAR 4, which may be gone when a dma-buf importer wants the buffer. */
+	if (!drm_dev_enter(tbo->base.dev, &idx))
+		return -ENODEV;
+	ret = ttm_bo_move_memcpy(tbo, ctx, new_mem);
+	drm_dev_exit(idx);
+	return ret;
 }
 
 static int kiln_ttm_io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *mem)

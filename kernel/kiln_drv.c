@@ -198,7 +198,8 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (ret)
 		return ret;
-	kdev->wq = alloc_workqueue("kiln-%s", WQ_UNBOUND, 0, pci_name(pdev));
+	/* A reset signals fences, which somebody may wait for to get memory. */
+	kdev->wq = alloc_workqueue("kiln-%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, pci_name(pdev));
 	if (!kdev->wq)
 		return -ENOMEM;
 	ret = drmm_add_action_or_reset(drm, kiln_release_wq, kdev->wq);
@@ -260,7 +261,7 @@ static void kiln_remove(struct pci_dev *pdev)
 	ttm_device_clear_dma_mappings(&kdev->ttm);
 }
 
-/* The machine goes down, or another kernel takes over: leave the card, and do not start it again. */
+/* The machine goes down, or another kernel takes over: leave the card for good. */
 static void kiln_shutdown(struct pci_dev *pdev)
 {
 	struct kiln_device *kdev = pci_get_drvdata(pdev);

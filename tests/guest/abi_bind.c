@@ -220,6 +220,34 @@ static void test_prime(void)
 	close(other);
 }
 
+/* A mapping in two processes, and one of a dma-buf. */
+static void test_fork(void)
+{
+	uint32_t bo = make_bo(fd, MIB, DRM_KILN_BO_HBM);
+	volatile uint64_t *p = map_bo(fd, bo, MIB), *q;
+	int dmabuf = -1, status = -1;
+	pid_t pid;
+
+	is(drmPrimeHandleToFD(fd, bo, DRM_CLOEXEC | DRM_RDWR, &dmabuf), 0, "fork: export");
+	q = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, dmabuf, 0);
+	if (q == MAP_FAILED)
+		bail("mmap of a dma-buf", errno);
+	p[0] = 1;
+	pid = fork();
+	if (!pid) {
+		p[1] = p[0] + 1;
+		q[2] = q[1] + 1;
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	is(status, 0, "fork: the child reads and writes");
+	is(p[2], 3, "fork: both ways are the same memory");
+	munmap((void *)p, MIB);
+	munmap((void *)q, MIB);
+	close(dmabuf);
+	close_bo(fd, bo);
+}
+
 /* Bound memory stays: what does not fit beside it is refused. */
 static void test_pressure(void)
 {
@@ -327,6 +355,7 @@ int main(void)
 	test_readonly();
 	test_isolation();
 	test_prime();
+	test_fork();
 	test_pressure();
 	test_evict();
 	test_threads();
