@@ -198,13 +198,19 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 				return status;
 			if (aborted(core))
 				return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
-			if (insn->opcode == KILN_OP_DMA_COPY)
-				done = core->dma_end;
 			s->pc++;
 		} else {
 			step(core, s, insn);
 		}
 		s->now += cost.busy;
+		if (insn->opcode == KILN_OP_DMA_COPY) {
+			done = core->dma_end;
+		} else {
+			/* An engine completes in order: a NOP says that all before it is done. */
+			if (done < s->done)
+				done = s->done;
+			s->done = done;
+		}
 		if (done > core->clocks.last)
 			core->clocks.last = done;
 		for (unsigned int i = 0; i < 2; i++) {

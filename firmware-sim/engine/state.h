@@ -38,6 +38,7 @@ struct stream {
 	bool blocked;			/* until somebody posts */
 	bool ready;			/* the waits of the instruction at pc are behind it */
 	uint64_t now;			/* ticks: when the engine takes the next instruction */
+	uint64_t done;			/* ticks: when the last one is complete; DMA apart */
 };
 
 /* An operand whose place is known and checked. Strides and sizes count elements. */

@@ -108,8 +108,9 @@ struct kiln_column {
 /*
  * A wait holds the instruction back until semaphore sem is at least value, and
  * takes value off it. A post adds value when the instruction (for DMA: the
- * transfer) is complete. value 0: none. Semaphores start at 0 and hold up to
- * 65535; more is KILN_ST_OPERAND.
+ * transfer) is complete; an engine completes its instructions in order, the
+ * transfers that it started apart. value 0: none. Semaphores start at 0 and hold
+ * up to 65535; more is KILN_ST_OPERAND.
  */
 struct kiln_sync {
 	uint8_t sem;
