@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <kiln/hw.h>
+
 #include "ops.h"
 
 #define ARGS_BYTES	(KILN_OPS_ARGS * sizeof(uint64_t))
@@ -171,7 +173,11 @@ static int find_program(struct kiln_ops *ops, const struct kiln_ops_key *key, co
 			err = -ENOTSUP;
 		goto err_free;
 	}
-	err = kiln_program_load(ops->device, program, bytes, &entry->program);
+	if (bytes > KILN_MAX_PROGRAM_BYTES)
+		err = kiln_error(-ENOTSUP, "%s: this shape takes a program of %zu bytes, the card runs up to %u: take it in parts",
+				 name, bytes, KILN_MAX_PROGRAM_BYTES);
+	else
+		err = kiln_program_load(ops->device, program, bytes, &entry->program);
 	free(program);
 	if (err)
 		goto err_free;
