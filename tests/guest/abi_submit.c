@@ -20,7 +20,7 @@ static void test_nops(void)
 {
 	struct drm_kiln_exec commands[64];
 	struct drm_kiln_result results[64];
-	uint64_t seqno, last = 0;
+	uint64_t seqno = 0, last = 0;
 	int ret, i;
 
 	is(run_nop(fd, queue), 0, "a nop");
@@ -48,7 +48,7 @@ static void test_timeline(void)
 {
 	struct drm_kiln_exec first = nop(), second = nop();
 	struct drm_kiln_result result = { 0 };
-	uint64_t seqno;
+	uint64_t seqno = 0;
 
 	memory[0] = memory[1] = 0;
 	first.wait_addr = VA_BASE;
@@ -159,7 +159,7 @@ static void test_wait_fields(void)
 {
 	struct drm_kiln_exec e = nop();
 	struct drm_kiln_wait good, w;
-	uint64_t seqno;
+	uint64_t seqno = 0;
 	int i;
 
 	for (i = 0; i < 130; i++) {
@@ -193,7 +193,7 @@ static void test_faults(void)
 	struct drm_kiln_vm_fault fault = { .vm_id = vm };
 	struct drm_kiln_exec e = program(VA_BASE + 64 * MIB), after = nop();
 	struct drm_kiln_result results[2];
-	uint64_t before, seqno;
+	uint64_t before, seqno = 0;
 
 	is(call(fd, DRM_IOCTL_KILN_VM_FAULT, &fault), 0, "ask for faults");
 	before = fault.count;
@@ -252,7 +252,7 @@ static void test_isolation(void)
 	good.queue_id = other_queue + 7;
 	is(submit(other, &good, 1, NULL), -ENOENT, "another file's queue id");
 	for (int i = 0; i < 20; i++) {
-		uint64_t seqno;
+		uint64_t seqno = 0;
 
 		submit(fd, &e, 1, &seqno);
 		bad += run_nop(other, other_queue) != 0;
@@ -266,7 +266,7 @@ static void test_syncobj(void)
 {
 	struct drm_kiln_exec e = nop(), wake;
 	uint32_t syncobj, other = make_queue(fd, vm, 8, 0);
-	uint64_t seqno;
+	uint64_t seqno = 0;
 	int ret;
 
 	if (drmSyncobjCreate(fd, 0, &syncobj))

@@ -205,7 +205,7 @@ static void test_cancel(void)
 	prepare(&ring, &e, 1);
 	io_uring_submit(&ring);
 	is(reap(&ring, 0.05, NULL, NULL), -ETIME, "cancel: two commands wait");
-	sqe = io_uring_get_sqe(&ring);
+	sqe = prepare(&ring, &e, 2);
 	memset(sqe, 0, 128);
 	io_uring_prep_cancel64(sqe, 1, 0);
 	io_uring_sqe_set_data64(sqe, 2);
