@@ -9,6 +9,7 @@
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/log.h"
+#include "qemu/madvise.h"
 #include "qemu/memfd.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
@@ -270,6 +271,11 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
         msix_uninit_exclusive_bar(pdev);
         return;
     }
+    /*
+     * A tile has a row in each of 128 partitions: with small pages each of
+     * them is a TLB miss of the host.
+     */
+    qemu_madvise(mem, s->sim_size, QEMU_MADV_HUGEPAGE);
 
     memory_region_init(&s->bar0, OBJECT(s), "kiln", KILN_BAR_REGS_SIZE);
     memory_region_init_io(&s->regs, OBJECT(s), &kiln_reg_ops, s,

@@ -163,7 +163,11 @@ static void *map_zeroes(uint64_t bytes)
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	/* A tile has a row in each of 128 partitions: with small pages each is a TLB miss. */
+	madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
 }
 
 static void sim_close(struct kiln_device *device)
