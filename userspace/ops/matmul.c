@@ -295,6 +295,7 @@ struct group {
 	uint32_t next_rows;		/* of the group behind it whose A is to be loaded */
 	bool fresh_a, fresh_b;		/* is being loaded: wait for it */
 	bool own_a;			/* nobody before it has loaded its first chunk of A */
+	uint32_t next_cols;		/* of the panel behind it whose B is to be begun */
 };
 
 /* A smaller group takes banks in the middle: they are drained early, and not wanted first. */
@@ -318,13 +319,15 @@ static uint32_t zigzag(uint32_t i, uint32_t j, uint32_t nt)
 }
 
 /*
- * Memory is read in the order of this: of a side that is wanted here, own_a or
- * own_b, a k tile ahead of its product; of the A behind it, next, what is in
- * time for its chunk.
+ * Memory is read in the order of this: of a side that is wanted here, own[],
+ * a k tile ahead of its product; of the chunk behind it, next[], what is in time
+ * for that. Its tiles are transposed in the middle of their share of the chunk:
+ * the ends have waits of their own.
  */
 static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k, bool first,
-			   bool last, struct load *own_a, struct load *own_b, struct load *next)
+			   bool last, struct load own[2], struct load next[2])
 {
+	struct side *const side[2] = { &g->a, &g->b };
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS);
 	uint32_t kt = kiln_ceil_div(k, PART), i, j, t;
@@ -332,12 +335,12 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 	for (t = 0; t < kt; t++) {
 		uint32_t kp = kiln_min(PART, k - t * PART);
 
-		load_parts(g, &g->a, own_a, kiln_min(own_a->parts, t + 2));
-		load_parts(g, &g->b, own_b, kiln_min(own_b->parts, t + 2));
-		/* In the middle of its share of the chunk: the ends have waits of their own. */
-		if (own_a->done == own_a->parts)
-			load_parts(g, &g->a, next,
-				   (next->parts * (2 * t + 1) + kt) / (2 * kt));
+		for (i = 0; i < 2; i++)
+			load_parts(g, side[i], &own[i], kiln_min(own[i].parts, t + 2));
+		for (i = 0; i < 2; i++)
+			if (own[i].done == own[i].parts)
+				load_parts(g, side[i], &next[i],
+					   (next[i].parts * (2 * t + 1) + kt) / (2 * kt));
 		if (group->fresh_a)
 			wait_loaded(g, &g->a, group->rows, t);
 		if (group->fresh_b)
@@ -368,18 +371,39 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 	}
 }
 
-/* next_k: of the chunk behind this one, with next_rows of A; 0: none is to be loaded. */
-static void chunk(struct gen *g, const struct group *group, uint32_t k, bool first, bool last,
-		  uint32_t next_rows, uint32_t next_k, bool next_last)
+/* Writers of a resident B: on to the next panel. */
+static void begin_b(struct gen *g, uint32_t cols)
 {
-	struct load next = load_of(&g->a, next_rows, next_k, next_last);
-	struct load own_a = load_of(&g->a, first && group->own_a ? group->rows : 0, k, last);
-	struct load own_b = load_of(&g->b, group->fresh_b ? group->cols : 0, k, last);
+	enum kiln_engine writer[2];
+	unsigned int i, n = writers(&g->b, writer);
 
-	if (g->b.transposed)
-		load_parts(g, &g->b, &own_b, own_b.parts);
-	multiply_chunk(g, group, k, first, last, &own_a, &own_b, &next);
-	load_parts(g, &g->a, &next, next.parts);
+	wait_free(g, &g->b);
+	kiln_asm_addi(g->as, KILN_SYNC, g->b.dram, g->b_panel, 0);
+	bump(g, KILN_SYNC, g->b_panel, cols * g->b.step_free);
+	for (i = 0; i < n; i++)
+		kiln_asm_addi(g->as, writer[i], g->b.dst[writer[i]], g->b.base[writer[i]], 0);
+	if (g->b.buffers > 1)
+		flip_writers(g, &g->b, g->b.base);
+}
+
+/* next_*: of the chunk behind this one; rows or columns 0: that side is not to be loaded. */
+static void chunk(struct gen *g, const struct group *group, uint32_t k, bool first, bool last,
+		  uint32_t next_rows, uint32_t next_cols, uint32_t next_k, bool next_last)
+{
+	struct load next[2] = {
+		load_of(&g->a, next_rows, next_k, next_last),
+		load_of(&g->b, next_cols, next_k, next_last),
+	};
+	struct load own[2] = {
+		load_of(&g->a, first && group->own_a ? group->rows : 0, k, last),
+		load_of(&g->b, group->fresh_b && !g->b.transposed ? group->cols : 0, k, last),
+	};
+
+	if (last && next_cols)
+		begin_b(g, next_cols);
+	multiply_chunk(g, group, k, first, last, own, next);
+	load_parts(g, &g->a, &next[0], next[0].parts);
+	load_parts(g, &g->b, &next[1], next[1].parts);
 	if (g->a.resident) {
 		bump(g, KILN_TENSOR, g->a_read, g->a.chunk_bytes);
 	} else {
@@ -477,22 +501,26 @@ static void drain(struct gen *g, const struct group *group)
 static void group(struct gen *g, const struct group *group)
 {
 	uint32_t kc = g->kc * PART, rows = group->fresh_a ? group->rows : 0;
+	uint32_t cols = group->fresh_b && g->b.transposed ? group->cols : 0;
 	uint32_t first_k = g->chunks == 1 ? g->k_last : kc;	/* of the next group */
 
-	if (group->fresh_b && !g->b.resident)
+	if (group->fresh_b && !g->b.resident) {
 		kiln_asm_addi(g->as, KILN_SYNC, g->b.dram, g->b_panel, 0);
+		if (g->b.transposed)
+			load_chunk(g, &g->b, cols, first_k, g->chunks == 1);
+	}
 	if (g->chunks > 1)
-		chunk(g, group, kc, true, false, rows, g->chunks == 2 ? g->k_last : kc,
+		chunk(g, group, kc, true, false, rows, cols, g->chunks == 2 ? g->k_last : kc,
 		      g->chunks == 2);
 	if (g->chunks > 3) {
 		kiln_asm_loop(g->as, g->chunks - 3);
-		chunk(g, group, kc, false, false, rows, kc, false);
+		chunk(g, group, kc, false, false, rows, cols, kc, false);
 		kiln_asm_loop_end(g->as);
 	}
 	if (g->chunks > 2)
-		chunk(g, group, kc, false, false, rows, g->k_last, true);
-	chunk(g, group, g->k_last, g->chunks == 1, true, group->next_rows, first_k,
-	      g->chunks == 1);
+		chunk(g, group, kc, false, false, rows, cols, g->k_last, true);
+	chunk(g, group, g->k_last, g->chunks == 1, true, group->next_rows, group->next_cols,
+	      first_k, g->chunks == 1);
 	if (g->a.resident)
 		bump(g, KILN_TENSOR, g->a_read, (int64_t)group->rows * g->es -
 		     (int64_t)g->chunks * g->a.chunk_bytes);
@@ -504,10 +532,16 @@ static void group(struct gen *g, const struct group *group)
 
 /* ------------------------------------------------------- panels and blocks -- */
 
-/* All rows of the block by cols columns; load_a: bring the block's A in meanwhile. */
-static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
+/*
+ * All rows of the block by cols columns. load_a: bring the block's A in
+ * meanwhile. begun: its B has been begun by the panel before; next_cols: do so
+ * for the panel behind it.
+ */
+static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a, bool begun,
+		  uint32_t next_cols)
 {
 	uint32_t gm = g->gm * PART, full = rows / gm, rest = rows % gm;
+	uint32_t first_k = g->chunks == 1 ? g->k_last : g->kc * PART;
 	struct group group_of = {
 		.rows = full ? gm : rest, .cols = cols, .fresh_a = load_a, .fresh_b = true,
 	};
@@ -517,27 +551,23 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
 		kiln_asm_addi(g->as, KILN_SYNC, g->a.dram, g->a_block, 0);
 	if (g->a.resident)
 		kiln_asm_addi(g->as, KILN_TENSOR, g->a_read, g->a.base[KILN_TENSOR], 0);
-	if (g->b.resident) {
-		enum kiln_engine writer[2];
-		unsigned int i, n = writers(&g->b, writer);
-
-		wait_free(g, &g->b);
-		kiln_asm_addi(g->as, KILN_SYNC, g->b.dram, g->b_panel, 0);
-		for (i = 0; i < n; i++)
-			kiln_asm_addi(g->as, writer[i], g->b.dst[writer[i]],
-				      g->b.base[writer[i]], 0);
-		kiln_asm_addi(g->as, KILN_TENSOR, g->b_read, g->b.base[KILN_TENSOR], 0);
-	}
-
 	if (load_a && !g->a.transposed)
 		group_of.own_a = true;
 	else if (load_a)
-		load_chunk(g, &g->a, group_of.rows, g->chunks == 1 ? g->k_last : g->kc * PART,
-			   g->chunks == 1);
+		load_chunk(g, &g->a, group_of.rows, first_k, g->chunks == 1);
+	if (g->b.resident) {
+		kiln_asm_addi(g->as, KILN_TENSOR, g->b_read, g->b.base[KILN_TENSOR], 0);
+		if (!begun)
+			begin_b(g, cols);
+		if (!begun && g->b.transposed)
+			load_chunk(g, &g->b, cols, first_k, g->chunks == 1);
+	}
 
 	if (full) {
 		if (load_a)
 			group_of.next_rows = full > 1 ? gm : rest;
+		if (full == 1 && !rest)
+			group_of.next_cols = next_cols;
 		group(g, &group_of);
 		group_of.own_a = false;
 		if (g->b.resident)
@@ -549,31 +579,35 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a)
 		}
 		if (load_a)
 			group_of.next_rows = rest;
+		if (!rest)
+			group_of.next_cols = next_cols;
 		if (full > 1)
 			group(g, &group_of);
 	}
 	if (rest) {
 		group_of.rows = rest;
 		group_of.next_rows = 0;
+		group_of.next_cols = next_cols;
 		group(g, &group_of);
 	}
 
 	if (g->b.resident) {
 		post_free(g, &g->b, 1);
-		if (g->b.buffers > 1) {
-			flip_writers(g, &g->b, g->b.base);
+		if (g->b.buffers > 1)
 			kiln_asm_xori(g->as, KILN_TENSOR, g->b.base[KILN_TENSOR],
 				      g->b.base[KILN_TENSOR], g->b.sbuf[0] ^ g->b.sbuf[1]);
-		}
+	} else {
+		bump(g, KILN_SYNC, g->b_panel, cols * g->b.step_free);
 	}
-	bump(g, KILN_SYNC, g->b_panel, cols * g->b.step_free);
 	bump(g, KILN_GPSIMD, g->c_panel, (int64_t)cols * g->os);
 }
 
 static void block(struct gen *g, uint32_t rows)
 {
 	uint32_t bn = g->nb * BANK_COLS, full = g->mm->n / bn, rest = g->mm->n % bn;
-	bool loaded = false;
+	uint32_t panels = full + !!rest, done = 0, count;
+	/* Sync reads ahead by itself; tiles to be transposed have to be put somewhere. */
+	bool ahead = g->b.resident && g->b.transposed && g->b.buffers > 1;
 
 	kiln_asm_addi(g->as, KILN_SYNC, g->b_panel, g->b_batch, 0);
 	kiln_asm_addi(g->as, KILN_GPSIMD, g->c_panel, g->c_block, 0);
@@ -585,20 +619,20 @@ static void block(struct gen *g, uint32_t rows)
 		for (i = 0; i < n; i++)
 			kiln_asm_addi(g->as, writer[i], g->a.dst[writer[i]],
 				      g->a.base[writer[i]], 0);
-		panel(g, rows, full ? bn : rest, true);
-		loaded = true;
-		if (full)
-			full--;
-		else
-			rest = 0;
 	}
-	if (full) {
-		kiln_asm_loop(g->as, full);
-		panel(g, rows, bn, !loaded);
+	/* The first brings A in; the last two differ in what is behind them. */
+	while (done < panels) {
+		bool load_a = !done || !g->a.resident;
+		uint32_t cols = done < full ? bn : rest, next = 0;
+
+		if (ahead && done + 1 < panels)
+			next = done + 1 < full ? bn : rest;
+		count = done && done < full - ahead ? full - ahead - done : 1;
+		kiln_asm_loop(g->as, count);
+		panel(g, rows, cols, load_a, ahead && done, next);
 		kiln_asm_loop_end(g->as);
+		done += count;
 	}
-	if (rest)
-		panel(g, rows, rest, !loaded);
 	if (g->a.resident) {
 		post_free(g, &g->a, 1);
 		if (g->a.buffers > 1) {
