@@ -9,6 +9,9 @@ cd "$(dirname "$0")/.."
 
 hw=include/kiln/hw.h
 uapi=include/uapi/drm/kiln_accel.h
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+${CC:-cc} -Wall -Iinclude -o "$work/isa_pages" docs/isa_pages.c
 
 registers() {
 	echo '| offset | register | access and meaning |'
@@ -24,19 +27,9 @@ enumerators() {
 	sed -nE 's,^[[:space:]]+([A-Z0-9_]+)[[:space:]]*= (0x[0-9a-f]+|[0-9]+)\,[[:space:]]*(/\* (.*) \*/)?$,| \2 | `\1` | \4 |,p'
 }
 
-instructions() {
-	echo '| code | instruction | engines | what it does |'
-	echo '| --- | --- | --- | --- |'
-	sed -nE 's/^KILN_INSN\(([A-Z_]+),[[:space:]]*(0x[0-9a-f]+), (.*), "(.*)"\)$/\2@\1@\3@\4/p' include/kiln/isa.def |
-	awk -F@ '{
-		engines = $3
-		gsub(/KILN_ON_ALL/, "all", engines)
-		gsub(/KILN_ON_T/, "Tensor", engines); gsub(/KILN_ON_V/, "Vector", engines)
-		gsub(/KILN_ON_S/, "Scalar", engines); gsub(/KILN_ON_G/, "GpSimd", engines)
-		gsub(/KILN_ON_Y/, "Sync", engines); gsub(/ \| /, ", ", engines)
-		gsub(/\|/, "\\|", $4)
-		print "| " $1 " | `" $2 "` | " engines " | " $4 " |"
-	}'
+# The instruction set's, by a program that includes isa.def
+isa() {
+	"$work/isa_pages" "$1"
 }
 
 ioctls() {
@@ -72,10 +65,7 @@ table() {
 	registers)	registers ;;
 	statuses)	enumerators $hw kiln_status ;;
 	commands)	enumerators $hw kiln_opcode ;;
-	instructions)	instructions ;;
-	alu)		enumerators include/kiln/isa.h kiln_alu ;;
-	activations)	enumerators include/kiln/isa.h kiln_activation ;;
-	dtypes)		enumerators include/kiln/isa.h kiln_dtype ;;
+	instructions | alu | activations | dtypes) isa "$1" ;;
 	ioctls)		ioctls ;;
 	errors)		errors ;;
 	example)	example ;;

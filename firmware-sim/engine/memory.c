@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/state.h"
+#include "kiln/isa_check.h"
 
 #define COLUMN_SHIFT	12	/* of sbuf_used: 64 columns are 256 KiB */
 
@@ -18,37 +19,11 @@ enum kiln_status kiln_operand_range(struct kiln_core *core,
 				    const struct kiln_operand *op, uint64_t reg,
 				    uint32_t *lo, uint32_t *hi)
 {
-	int64_t esize = kiln_dtype_bytes(op->dtype);
-	uint64_t addr = op->addr + reg;
-	uint32_t limit = space_bytes(core, op->space);
-	int64_t first = 0, last = 0;
+	enum kiln_verdict verdict = kiln_range(op, reg, space_bytes(core, op->space), lo, hi,
+					       &core->fault_addr);
 
-	core->fault_addr = addr;
-	if (addr & (esize - 1))
-		return KILN_ST_OPERAND;
-	if (addr >= limit)
-		return KILN_ST_MEMORY;
-	for (unsigned int d = 0; d < op->ndim; d++) {
-		int64_t reach = (int64_t)(op->size[d] - 1) * op->stride[d] * esize;
-
-		if (reach < 0)
-			first += reach;
-		else
-			last += reach;
-	}
-	first += addr;
-	last += addr;
-	if (first < 0) {
-		core->fault_addr = first;
-		return KILN_ST_MEMORY;
-	}
-	if (last >= limit) {
-		core->fault_addr = last;
-		return KILN_ST_MEMORY;
-	}
-	*lo = first;
-	*hi = last + esize;
-	return KILN_ST_OK;
+	return verdict == KILN_FITS ? KILN_ST_OK :
+	       verdict == KILN_BAD_ADDRESS ? KILN_ST_MEMORY : KILN_ST_OPERAND;
 }
 
 /* Drop dimensions of one element and merge those that follow one another. */

@@ -50,11 +50,8 @@ enum kiln_engine {
 
 enum kiln_dtype {
 	KILN_DT_NONE	= 0,
-	KILN_F32	= 1,
-	KILN_BF16	= 2,
-	KILN_I32	= 3,
-	KILN_U32	= 4,
-	KILN_U8		= 5,
+#define KILN_DTYPE(name, code, bytes, doc) KILN_##name = code,
+#include "kiln/isa.def"
 	KILN_DTYPES,
 };
 
@@ -158,50 +155,37 @@ struct kiln_program_header {
 #define KILN_PROGRAM_MAGIC	0x4752504b	/* "KPRG" */
 
 enum kiln_insn_code {
-#define KILN_INSN(name, code, engines, summary) KILN_OP_##name = code,
+#define KILN_INSN(name, code, engines, doc, ...) KILN_OP_##name = code,
 #include "kiln/isa.def"
-#undef KILN_INSN
 };
 
 /* func, func1 of the Vector and GpSimd instructions: computed in fp32. */
 enum kiln_alu {
-	KILN_ALU_BYPASS		= 0,	/* the first operand */
-	KILN_ALU_ADD		= 1,
-	KILN_ALU_SUBTRACT	= 2,
-	KILN_ALU_MULTIPLY	= 3,
-	KILN_ALU_MAX		= 4,
-	KILN_ALU_MIN		= 5,
-	KILN_ALU_EQ		= 6,	/* comparisons and logic give 1.0 or 0.0 */
-	KILN_ALU_NE		= 7,
-	KILN_ALU_GE		= 8,
-	KILN_ALU_GT		= 9,
-	KILN_ALU_LE		= 10,
-	KILN_ALU_LT		= 11,
-	KILN_ALU_AND		= 12,
-	KILN_ALU_OR		= 13,
+#define KILN_ALU(name, code, doc) KILN_ALU_##name = code,
+#include "kiln/isa.def"
 	KILN_ALU_OPS,
 };
 
 /* func of ACTIVATION: computed in fp32. */
 enum kiln_activation {
-	KILN_ACT_COPY		= 0,
-	KILN_ACT_EXP		= 1,
-	KILN_ACT_SQUARE		= 2,
-	KILN_ACT_RELU		= 3,
-	KILN_ACT_ABS		= 4,
+#define KILN_ACT(name, code, doc) KILN_ACT_##name = code,
+#include "kiln/isa.def"
 	KILN_ACTS,
 };
 
-/* flags */
-#define KILN_F_ACCUMULATE	(1 << 0)	/* MATMUL: add to what PSUM holds */
-#define KILN_F_REVERSE0		(1 << 0)	/* TENSOR_SCALAR ...: scalar op data, not data op scalar */
-#define KILN_F_REVERSE1		(1 << 1)	/* the same for the second operation */
-#define KILN_F_REDUCE		(1 << 2)	/* ACTIVATION: col[1] = sum over the free elements of dst */
-#define KILN_F_NEGATE		(1 << 3)	/* TENSOR_REDUCE: store the negative */
+/* flags of an instruction; each has a few of them, so they share bits */
+enum kiln_flag {
+#define KILN_FLAG(name, bit, doc) KILN_F_##name = 1 << bit,
+#include "kiln/isa.def"
+};
 
 static inline uint32_t kiln_dtype_bytes(enum kiln_dtype dtype)
 {
-	return dtype == KILN_BF16 ? 2 : dtype == KILN_U8 ? 1 : dtype ? 4 : 0;
+	switch (dtype) {
+#define KILN_DTYPE(name, code, bytes, doc) case KILN_##name: return bytes;
+#include "kiln/isa.def"
+	default: return 0;
+	}
 }
 
 #endif

@@ -175,7 +175,7 @@ static void mistakes(void)
 	refuse("moving too wide", "tensor 0 MATMUL: 513");
 	kiln_asm_nop(as, KILN_TENSOR);
 	kiln_asm_matmul(as, psum(128, 1024, 512), sbuf(128, 0, 512), false);
-	refuse("result across two banks", "tensor 1 MATMUL: dst is not in one bank");
+	refuse("result across two banks", "tensor 1 MATMUL: dst: not in one bank");
 	kiln_asm_matmul(as, sbuf(128, 0, 512), sbuf(128, 0, 512), false);
 	refuse("result in SBUF", "PSUM");
 	kiln_asm_load_stationary(as, sbuf(128, 0, 129));
@@ -205,7 +205,7 @@ static void mistakes(void)
 	kiln_asm_dma(as, KILN_SYNC, 0, sbuf(128, 0, 8), kiln_dram(0, 0, 8, 1));
 	refuse("DMA from the zero register", "base register 0");
 	kiln_asm_tensor_copy(as, KILN_GPSIMD, sbuf(128, 0, 8), psum(128, 0, 8));
-	refuse("GpSimd at PSUM", "gpsimd 0 TENSOR_COPY: GpSimd");
+	refuse("GpSimd at PSUM", "gpsimd 0 TENSOR_COPY: src: GpSimd");
 	kiln_asm_tensor_copy(as, KILN_VECTOR, sbuf(128, 0, 8), psum(128, 0, 9));
 	refuse("shapes", "8 and 9 elements");
 	kiln_asm_tensor_copy(as, KILN_VECTOR, sbuf(64, 0, 8), psum(128, 0, 8));
@@ -226,7 +226,7 @@ static void mistakes(void)
 	refuse("activation function", "function 5");
 	kiln_asm_activation(as, sbuf(8, 0, 8), KILN_ACT_EXP, sbuf(8, 0, 8), none,
 			    kiln_col(KILN_SBUF, KILN_F32, 2, 0), NULL);
-	refuse("column's alignment", "column");
+	refuse("column's alignment", "bias: byte 2");
 	kiln_asm_affine_select(as, sbuf(8, 0, 8), sbuf(8, 0, 8), KILN_ALU_ADD, 0, 0, 0, 1, step);
 	refuse("AFFINE_SELECT without comparison", "comparison");
 	kiln_asm_addi(as, KILN_SYNC, 64, 0, 1);

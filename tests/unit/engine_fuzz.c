@@ -65,9 +65,8 @@ static struct kiln_operand random_dram(enum kiln_dtype dtype)
 static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 {
 	static const struct { uint8_t opcode, engines; } table[] = {
-#define KILN_INSN(name, code, engines, summary) { code, engines },
+#define KILN_INSN(name, code, engines, doc, ...) { code, engines },
 #include "kiln/isa.def"
-#undef KILN_INSN
 	};
 	static const uint8_t counts[] = { 1, 7, 32, 33, 64, 65, 127, 128, 128 };
 	unsigned int partitions = counts[rng() % sizeof(counts)], i;

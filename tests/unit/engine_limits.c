@@ -105,9 +105,8 @@ static void refused(const struct kiln_insn *insn, enum kiln_engine engine,
 static void test_good(void)
 {
 	static const struct { uint8_t opcode, engines; } table[] = {
-#define KILN_INSN(name, code, engines, summary) { code, engines },
+#define KILN_INSN(name, code, engines, doc, ...) { code, engines },
 #include "kiln/isa.def"
-#undef KILN_INSN
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {

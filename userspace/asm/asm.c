@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <kiln/isa_check.h>
 
 #include "kiln_asm.h"
 
 #define MAX_LOOPS	16
+#define MAX_ARGS	64	/* an argument block holds */
 #define STREAM_ALIGN	64
 
 struct stream {
@@ -43,15 +45,6 @@ struct kiln_asm {
 
 static const char *const engine_names[KILN_ENGINES] = {
 	"tensor", "vector", "scalar", "gpsimd", "sync",
-};
-
-static const struct {
-	const char *name;
-	unsigned int engines;
-} insn_table[256] = {
-#define KILN_INSN(name, code, engines, ...) [code] = { #name, engines },
-#include <kiln/isa.def>
-#undef KILN_INSN
 };
 
 uint32_t kiln_asm_sbuf_bytes(unsigned int generation)
@@ -114,13 +107,19 @@ static void fail(struct kiln_asm *as, enum kiln_engine engine, unsigned int opco
 		n = snprintf(as->error, sizeof(as->error), "%s %u%s%s: ",
 			     engine_names[engine], as->stream[engine].count,
 			     opcode < 256 ? " " : "",
-			     opcode < 256 ? insn_table[opcode].name : "");
+			     opcode < 256 ? kiln_rules[opcode].name : "");
 	va_start(ap, format);
 	vsnprintf(as->error + n, sizeof(as->error) - n, format, ap);
 	va_end(ap);
 }
 
 /* --------------------------------------------------------------- operands -- */
+
+/* What does not fit in a byte becomes what no instruction has. */
+static uint8_t byte(unsigned int value)
+{
+	return value > UINT8_MAX ? UINT8_MAX : value;
+}
 
 struct kiln_operand kiln_tile1(enum kiln_space space, enum kiln_dtype dtype,
 			       unsigned int partition, unsigned int partitions,
@@ -171,7 +170,7 @@ struct kiln_operand kiln_tile3(enum kiln_space space, enum kiln_dtype dtype,
 
 struct kiln_operand kiln_at(struct kiln_operand tile, unsigned int reg)
 {
-	tile.reg = reg;
+	tile.reg = byte(reg);
 	return tile;
 }
 
@@ -181,7 +180,7 @@ struct kiln_operand kiln_dram3(unsigned int base, int32_t offset, int32_t partit
 	return (struct kiln_operand) {
 		.space = KILN_DRAM,
 		.dram = {
-			.offset = offset, .base = base,
+			.offset = offset, .base = byte(base),
 			.step = { partition_step, step0, step1, step2 },
 		},
 	};
@@ -208,138 +207,24 @@ struct kiln_scalar kiln_col(enum kiln_space space, enum kiln_dtype dtype, uint32
 			    unsigned int reg)
 {
 	return (struct kiln_scalar) {
-		.col = { .space = space, .dtype = dtype, .reg = reg, .addr = addr },
+		.col = { .space = space, .dtype = dtype, .reg = byte(reg), .addr = addr },
 	};
-}
-
-/* ----------------------------------------------------------------- checks -- */
-
-static uint32_t elements(const struct kiln_operand *op)
-{
-	uint32_t n = 1;
-	int d;
-
-	for (d = 0; d < op->ndim; d++)
-		n *= op->size[d];
-	return n;
-}
-
-/* Lowest and highest byte that a partition's pattern touches, from addr. */
-static void extent(const struct kiln_operand *op, int64_t *low, int64_t *high)
-{
-	int64_t size = kiln_dtype_bytes(op->dtype);
-	int d;
-
-	*low = 0;
-	*high = 0;
-	for (d = 0; d < op->ndim; d++) {
-		int64_t reach = (int64_t)(op->size[d] - 1) * op->stride[d] * size;
-
-		if (reach < 0)
-			*low += reach;
-		else
-			*high += reach;
-	}
-	*high += size;
-}
-
-static bool check_tile(struct kiln_asm *as, enum kiln_engine e, unsigned int code,
-		       const char *what, const struct kiln_operand *op, bool dma)
-{
-	uint32_t size, limit;
-	int64_t low, high;
-	int d;
-
-	if (op->space != KILN_SBUF && op->space != KILN_PSUM) {
-		fail(as, e, code, "%s is not a tile in SBUF or PSUM", what);
-		return false;
-	}
-	size = kiln_dtype_bytes(op->dtype);
-	if (!op->dtype || op->dtype >= KILN_DTYPES) {
-		fail(as, e, code, "%s has no element type", what);
-		return false;
-	}
-	if (op->partitions < 1 || op->partitions > KILN_PARTITIONS ||
-	    op->partition + op->partitions > KILN_PARTITIONS) {
-		fail(as, e, code, "%s has partitions %u to %u of 128", what, op->partition,
-		     op->partition + op->partitions);
-		return false;
-	}
-	if (!dma && ((op->partitions > 64 && op->partition) ||
-		     (op->partitions > 32 && op->partition % 64) || op->partition % 32)) {
-		fail(as, e, code,
-		     "%s of %u partitions starts at %u: 0, from 64 down also 64, from 32 down also 32 and 96",
-		     what, op->partitions, op->partition);
-		return false;
-	}
-	if (op->ndim < 1 || op->ndim > 4) {
-		fail(as, e, code, "%s has %u dimensions, 1 to 4", what, op->ndim);
-		return false;
-	}
-	for (d = 0; d < op->ndim; d++)
-		if (!op->size[d]) {
-			fail(as, e, code,
-			     "%s: size or stride of dimension %d is 0 or does not fit", what, d);
-			return false;
-		}
-	if (op->reg >= KILN_REGISTERS) {
-		fail(as, e, code, "%s: register %u of 64", what, op->reg);
-		return false;
-	}
-	if (op->addr % size) {
-		fail(as, e, code, "%s: byte %u is not aligned to its elements", what, op->addr);
-		return false;
-	}
-	limit = op->space == KILN_SBUF ? as->sbuf_bytes :
-		KILN_PSUM_BANKS * KILN_PSUM_BANK_BYTES;
-	extent(op, &low, &high);
-	if (!op->reg && (op->addr + low < 0 || op->addr + high > limit)) {
-		fail(as, e, code, "%s: bytes %lld to %lld of %u", what,
-		     (long long)(op->addr + low), (long long)(op->addr + high), limit);
-		return false;
-	}
-	return true;
-}
-
-static bool check_column(struct kiln_asm *as, enum kiln_engine e, unsigned int code,
-			 const struct kiln_column *col)
-{
-	if (!col->space)
-		return true;
-	if ((col->space != KILN_SBUF && col->space != KILN_PSUM) || !col->dtype ||
-	    col->dtype >= KILN_DTYPES || col->reg >= KILN_REGISTERS ||
-	    col->addr % kiln_dtype_bytes(col->dtype)) {
-		fail(as, e, code, "a column has a wrong space, type, register or alignment");
-		return false;
-	}
-	if (!col->reg && col->addr + kiln_dtype_bytes(col->dtype) >
-	    (col->space == KILN_SBUF ? as->sbuf_bytes : KILN_PSUM_BANKS * KILN_PSUM_BANK_BYTES)) {
-		fail(as, e, code, "a column is at byte %u, beyond the end", col->addr);
-		return false;
-	}
-	return true;
-}
-
-static bool same_shape(struct kiln_asm *as, enum kiln_engine e, unsigned int code,
-		       const struct kiln_operand *a, const struct kiln_operand *b)
-{
-	if (a->partitions != b->partitions) {
-		fail(as, e, code, "operands of %u and %u partitions", a->partitions,
-		     b->partitions);
-		return false;
-	}
-	if (elements(a) != elements(b)) {
-		fail(as, e, code, "operands of %u and %u elements", elements(a), elements(b));
-		return false;
-	}
-	return true;
 }
 
 /* ------------------------------------------------------------------ emit -- */
 
+/* Append an instruction that the rules let pass. */
 static struct kiln_insn *append(struct kiln_asm *as, enum kiln_engine e,
 				const struct kiln_insn *insn)
 {
+	struct kiln_check check = {
+		.generation = as->generation ? as->generation : 1,
+		.sbuf_bytes = as->sbuf_bytes,
+		.psum_bytes = KILN_PSUM_BANKS * KILN_PSUM_BANK_BYTES,
+		.count = UINT32_MAX,	/* branches: see kiln_asm_finish() */
+		.args_bytes = MAX_ARGS * 8,
+	};
+	enum kiln_verdict verdict;
 	struct stream *s;
 
 	if (as->failed)
@@ -348,8 +233,15 @@ static struct kiln_insn *append(struct kiln_asm *as, enum kiln_engine e,
 		fail(as, e, 256, "engine %d does not exist", (int)e);
 		return NULL;
 	}
-	if (!(insn_table[insn->opcode].engines & 1u << e)) {
-		fail(as, e, insn->opcode, "this engine does not have the instruction");
+	verdict = kiln_check_insn(&check, e, insn);
+	if (verdict != KILN_FITS) {
+		char why[128];
+
+		/* The formats stand in isa_check.h. */
+		snprintf(why, sizeof(why), check.why, check.value[0], check.value[1],
+			 check.value[2], check.value[3]);
+		fail(as, e, kiln_rules[insn->opcode].engines ? insn->opcode : 256, "%s%s%s",
+		     check.operand ? check.operand : "", check.operand ? ": " : "", why);
 		return NULL;
 	}
 	s = &as->stream[e];
@@ -464,7 +356,7 @@ void kiln_asm_halt(struct kiln_asm *as, enum kiln_engine engine)
 void kiln_asm_ldarg(struct kiln_asm *as, enum kiln_engine engine, unsigned int rd,
 		    unsigned int slot)
 {
-	if (slot > 63) {
+	if (slot >= MAX_ARGS) {
 		fail(as, engine, KILN_OP_LDARG, "argument %u: 0 to 63", slot);
 		return;
 	}
@@ -647,15 +539,11 @@ void kiln_asm_if_end(struct kiln_asm *as)
 
 /* -------------------------------------------------------------------- DMA -- */
 
-static bool check_dram(struct kiln_asm *as, enum kiln_engine e, const struct kiln_operand *dram,
-		       const struct kiln_operand *shape)
+static bool check_base(struct kiln_asm *as, enum kiln_engine e, const struct kiln_operand *dram)
 {
-	if (dram->dram.base >= KILN_REGISTERS || !dram->dram.base) {
-		fail(as, e, KILN_OP_DMA_COPY, "base register %u: 1 to 63", dram->dram.base);
-		return false;
-	}
-	if (shape->ndim > 3) {
-		fail(as, e, KILN_OP_DMA_COPY, "%u dimensions, 3 at most", shape->ndim);
+	/* The card would take it: addresses from 0 on. Nobody means that. */
+	if (dram->space == KILN_DRAM && !dram->dram.base) {
+		fail(as, e, KILN_OP_DMA_COPY, "base register 0: 1 to 63");
 		return false;
 	}
 	return true;
@@ -666,25 +554,10 @@ void kiln_asm_dma(struct kiln_asm *as, enum kiln_engine engine, unsigned int rin
 {
 	struct kiln_operand *dram = dst.space == KILN_DRAM ? &dst : &src;
 	const struct kiln_operand *tile = dst.space == KILN_DRAM ? &src : &dst;
-	struct kiln_insn insn = { .opcode = KILN_OP_DMA_COPY, .func = ring };
+	struct kiln_insn insn = { .opcode = KILN_OP_DMA_COPY, .func = byte(ring) };
 	int d;
 
-	if (as->failed)
-		return;
-	if (ring >= KILN_DMA_RINGS) {
-		fail(as, engine, KILN_OP_DMA_COPY, "ring %u: 0 to 15", ring);
-		return;
-	}
-	if (tile->space == KILN_PSUM) {
-		fail(as, engine, KILN_OP_DMA_COPY, "DMA does not reach PSUM");
-		return;
-	}
-	if (dram->space != KILN_DRAM) {
-		fail(as, engine, KILN_OP_DMA_COPY, "neither side is DRAM");
-		return;
-	}
-	if (!check_tile(as, engine, KILN_OP_DMA_COPY, "the SBUF side", tile, true) ||
-	    !check_dram(as, engine, dram, tile))
+	if (!check_base(as, engine, dram))
 		return;
 	dram->dtype = tile->dtype;
 	for (d = tile->ndim + 1; d < 4; d++)
@@ -698,21 +571,14 @@ void kiln_asm_dma_dram(struct kiln_asm *as, enum kiln_engine engine, unsigned in
 		       struct kiln_operand dst, struct kiln_operand src,
 		       struct kiln_operand shape)
 {
-	struct kiln_insn insn = { .opcode = KILN_OP_DMA_COPY, .func = ring };
+	struct kiln_insn insn = { .opcode = KILN_OP_DMA_COPY, .func = byte(ring) };
 
-	if (as->failed)
+	if (!check_base(as, engine, &dst) || !check_base(as, engine, &src))
 		return;
-	if (ring >= KILN_DMA_RINGS) {
-		fail(as, engine, KILN_OP_DMA_COPY, "ring %u: 0 to 15", ring);
-		return;
-	}
 	if (dst.space != KILN_DRAM || src.space != KILN_DRAM) {
 		fail(as, engine, KILN_OP_DMA_COPY, "a side is not DRAM");
 		return;
 	}
-	if (!check_tile(as, engine, KILN_OP_DMA_COPY, "the shape", &shape, true) ||
-	    !check_dram(as, engine, &dst, &shape) || !check_dram(as, engine, &src, &shape))
-		return;
 	dst.dtype = shape.dtype;
 	src.dtype = shape.dtype;
 	insn.dst = dst;
@@ -723,28 +589,10 @@ void kiln_asm_dma_dram(struct kiln_asm *as, enum kiln_engine engine, unsigned in
 
 /* ----------------------------------------------------------------- Tensor -- */
 
-static bool one_bank(const struct kiln_operand *op)
-{
-	int64_t low, high;
-
-	if (op->reg)
-		return true;
-	extent(op, &low, &high);
-	return (op->addr + low) / KILN_PSUM_BANK_BYTES ==
-	       (op->addr + high - 1) / KILN_PSUM_BANK_BYTES;
-}
-
 void kiln_asm_load_stationary(struct kiln_asm *as, struct kiln_operand src)
 {
 	struct kiln_insn insn = { .opcode = KILN_OP_LOAD_STATIONARY, .src = { src } };
 
-	if (as->failed ||
-	    !check_tile(as, KILN_TENSOR, insn.opcode, "src", &src, false))
-		return;
-	if (src.space != KILN_SBUF || (src.dtype != KILN_BF16 && src.dtype != KILN_F32))
-		fail(as, KILN_TENSOR, insn.opcode, "src has to be bf16 or fp32 in SBUF");
-	else if (elements(&src) > KILN_MATMUL_MAX_M)
-		fail(as, KILN_TENSOR, insn.opcode, "%u columns, 128 at most", elements(&src));
 	append(as, KILN_TENSOR, &insn);
 }
 
@@ -756,18 +604,6 @@ void kiln_asm_matmul(struct kiln_asm *as, struct kiln_operand dst, struct kiln_o
 		.dst = dst, .src = { src },
 	};
 
-	if (as->failed || !check_tile(as, KILN_TENSOR, insn.opcode, "dst", &dst, false) ||
-	    !check_tile(as, KILN_TENSOR, insn.opcode, "src", &src, false))
-		return;
-	if (src.space != KILN_SBUF || (src.dtype != KILN_BF16 && src.dtype != KILN_F32))
-		fail(as, KILN_TENSOR, insn.opcode, "src has to be bf16 or fp32 in SBUF");
-	else if (dst.space != KILN_PSUM || dst.dtype != KILN_F32)
-		fail(as, KILN_TENSOR, insn.opcode, "dst has to be fp32 in PSUM");
-	else if (elements(&src) > KILN_MATMUL_MAX_N || elements(&dst) != elements(&src))
-		fail(as, KILN_TENSOR, insn.opcode, "%u columns into %u, 512 at most",
-		     elements(&src), elements(&dst));
-	else if (!one_bank(&dst))
-		fail(as, KILN_TENSOR, insn.opcode, "dst is not in one bank");
 	append(as, KILN_TENSOR, &insn);
 }
 
@@ -775,45 +611,10 @@ void kiln_asm_transpose(struct kiln_asm *as, struct kiln_operand dst, struct kil
 {
 	struct kiln_insn insn = { .opcode = KILN_OP_TRANSPOSE, .dst = dst, .src = { src } };
 
-	if (as->failed || !check_tile(as, KILN_TENSOR, insn.opcode, "dst", &dst, false) ||
-	    !check_tile(as, KILN_TENSOR, insn.opcode, "src", &src, false))
-		return;
-	if (src.space != KILN_SBUF || dst.space != KILN_PSUM || src.dtype != dst.dtype)
-		fail(as, KILN_TENSOR, insn.opcode, "from SBUF to PSUM, of one type");
-	else if (elements(&src) != dst.partitions || elements(&dst) != src.partitions)
-		fail(as, KILN_TENSOR, insn.opcode, "src [%u, %u], dst [%u, %u]", src.partitions,
-		     elements(&src), dst.partitions, elements(&dst));
-	else if (!one_bank(&dst))
-		fail(as, KILN_TENSOR, insn.opcode, "dst is not in one bank");
 	append(as, KILN_TENSOR, &insn);
 }
 
 /* ------------------------------------------------- Scalar, Vector, GpSimd -- */
-
-/* dst and its sources: same shape, and no PSUM for GpSimd. */
-static bool check_data(struct kiln_asm *as, enum kiln_engine e, unsigned int code,
-		       const struct kiln_operand *dst, const struct kiln_operand *a,
-		       const struct kiln_operand *b)
-{
-	const struct kiln_operand *op[] = { dst, a, b };
-	static const char *const names[] = { "dst", "src", "the second source" };
-	int i;
-
-	if (as->failed)
-		return false;
-	for (i = 0; i < 3; i++) {
-		if (!op[i])
-			continue;
-		if (!check_tile(as, e, code, names[i], op[i], false) ||
-		    (i && !same_shape(as, e, code, dst, op[i])))
-			return false;
-		if (e == KILN_GPSIMD && op[i]->space == KILN_PSUM) {
-			fail(as, e, code, "GpSimd does not reach PSUM");
-			return false;
-		}
-	}
-	return true;
-}
 
 void kiln_asm_activation(struct kiln_asm *as, struct kiln_operand dst,
 			 enum kiln_activation func, struct kiln_operand src,
@@ -821,24 +622,16 @@ void kiln_asm_activation(struct kiln_asm *as, struct kiln_operand dst,
 			 const struct kiln_column *sums)
 {
 	struct kiln_insn insn = {
-		.opcode = KILN_OP_ACTIVATION, .func = func, .dst = dst, .src = { src },
+		.opcode = KILN_OP_ACTIVATION, .func = byte(func), .dst = dst, .src = { src },
 		.col = { scale.col }, .imm = { scale.imm, bias.imm },
 	};
 
-	if (!check_data(as, KILN_SCALAR, insn.opcode, &dst, &src, NULL) ||
-	    !check_column(as, KILN_SCALAR, insn.opcode, &scale.col) ||
-	    !check_column(as, KILN_SCALAR, insn.opcode, &bias.col))
-		return;
-	if ((unsigned int)func >= KILN_ACTS)
-		fail(as, KILN_SCALAR, insn.opcode, "function %d does not exist", (int)func);
 	if (bias.col.space) {
 		insn.src[1] = kiln_tile1(bias.col.space, bias.col.dtype, src.partition,
 					 src.partitions, bias.col.addr, 1);
 		insn.src[1].reg = bias.col.reg;
 	}
 	if (sums) {
-		if (!check_column(as, KILN_SCALAR, insn.opcode, sums))
-			return;
 		insn.flags = KILN_F_REDUCE;
 		insn.col[1] = *sums;
 	}
@@ -850,17 +643,7 @@ void kiln_asm_tensor_copy(struct kiln_asm *as, enum kiln_engine engine,
 {
 	struct kiln_insn insn = { .opcode = KILN_OP_TENSOR_COPY, .dst = dst, .src = { src } };
 
-	if (check_data(as, engine, insn.opcode, &dst, &src, NULL))
-		append(as, engine, &insn);
-}
-
-static bool check_alu(struct kiln_asm *as, enum kiln_engine e, unsigned int code,
-		      unsigned int func)
-{
-	if (func < KILN_ALU_OPS)
-		return true;
-	fail(as, e, code, "function %u does not exist", func);
-	return false;
+	append(as, engine, &insn);
 }
 
 void kiln_asm_tensor_tensor(struct kiln_asm *as, enum kiln_engine engine,
@@ -868,12 +651,10 @@ void kiln_asm_tensor_tensor(struct kiln_asm *as, enum kiln_engine engine,
 			    enum kiln_alu func, struct kiln_operand b)
 {
 	struct kiln_insn insn = {
-		.opcode = KILN_OP_TENSOR_TENSOR, .func = func, .dst = dst, .src = { a, b },
+		.opcode = KILN_OP_TENSOR_TENSOR, .func = byte(func), .dst = dst, .src = { a, b },
 	};
 
-	if (check_data(as, engine, insn.opcode, &dst, &a, &b) &&
-	    check_alu(as, engine, insn.opcode, func))
-		append(as, engine, &insn);
+	append(as, engine, &insn);
 }
 
 void kiln_asm_tensor_scalar(struct kiln_asm *as, enum kiln_engine engine,
@@ -883,16 +664,12 @@ void kiln_asm_tensor_scalar(struct kiln_asm *as, enum kiln_engine engine,
 			    unsigned int flags)
 {
 	struct kiln_insn insn = {
-		.opcode = KILN_OP_TENSOR_SCALAR, .func = func, .func1 = func1, .flags = flags,
-		.dst = dst, .src = { src }, .col = { s0.col, s1.col }, .imm = { s0.imm, s1.imm },
+		.opcode = KILN_OP_TENSOR_SCALAR, .func = byte(func), .func1 = byte(func1),
+		.flags = byte(flags), .dst = dst, .src = { src }, .col = { s0.col, s1.col },
+		.imm = { s0.imm, s1.imm },
 	};
 
-	if (check_data(as, engine, insn.opcode, &dst, &src, NULL) &&
-	    check_alu(as, engine, insn.opcode, func) &&
-	    check_alu(as, engine, insn.opcode, func1) &&
-	    check_column(as, engine, insn.opcode, &s0.col) &&
-	    check_column(as, engine, insn.opcode, &s1.col))
-		append(as, engine, &insn);
+	append(as, engine, &insn);
 }
 
 void kiln_asm_scalar_tensor_tensor(struct kiln_asm *as, enum kiln_engine engine,
@@ -902,38 +679,22 @@ void kiln_asm_scalar_tensor_tensor(struct kiln_asm *as, enum kiln_engine engine,
 				   unsigned int flags)
 {
 	struct kiln_insn insn = {
-		.opcode = KILN_OP_SCALAR_TENSOR_TENSOR, .func = func, .func1 = func1,
-		.flags = flags, .dst = dst, .src = { a, b }, .col = { s0.col },
+		.opcode = KILN_OP_SCALAR_TENSOR_TENSOR, .func = byte(func), .func1 = byte(func1),
+		.flags = byte(flags), .dst = dst, .src = { a, b }, .col = { s0.col },
 		.imm = { s0.imm },
 	};
 
-	if (check_data(as, engine, insn.opcode, &dst, &a, &b) &&
-	    check_alu(as, engine, insn.opcode, func) &&
-	    check_alu(as, engine, insn.opcode, func1) &&
-	    check_column(as, engine, insn.opcode, &s0.col))
-		append(as, engine, &insn);
+	append(as, engine, &insn);
 }
 
 void kiln_asm_tensor_reduce(struct kiln_asm *as, struct kiln_operand dst,
 			    enum kiln_alu func, struct kiln_operand src, bool negate)
 {
 	struct kiln_insn insn = {
-		.opcode = KILN_OP_TENSOR_REDUCE, .func = func,
+		.opcode = KILN_OP_TENSOR_REDUCE, .func = byte(func),
 		.flags = negate ? KILN_F_NEGATE : 0, .dst = dst, .src = { src },
 	};
-	unsigned int outer;
 
-	if (as->failed || !check_tile(as, KILN_VECTOR, insn.opcode, "dst", &dst, false) ||
-	    !check_tile(as, KILN_VECTOR, insn.opcode, "src", &src, false))
-		return;
-	outer = elements(&src) / src.size[src.ndim - 1];
-	if (func != KILN_ALU_ADD && func != KILN_ALU_MAX && func != KILN_ALU_MIN &&
-	    func != KILN_ALU_MULTIPLY)
-		fail(as, KILN_VECTOR, insn.opcode, "function %d: ADD, MAX, MIN or MULTIPLY",
-		     (int)func);
-	else if (dst.partitions != src.partitions || elements(&dst) != outer)
-		fail(as, KILN_VECTOR, insn.opcode, "dst [%u, %u] for a result [%u, %u]",
-		     dst.partitions, elements(&dst), src.partitions, outer);
 	append(as, KILN_VECTOR, &insn);
 }
 
@@ -946,9 +707,7 @@ void kiln_asm_select(struct kiln_asm *as, struct kiln_operand dst,
 		.col = { on_false.col }, .imm = { on_false.imm },
 	};
 
-	if (check_data(as, KILN_VECTOR, insn.opcode, &dst, &on_true, &predicate) &&
-	    check_column(as, KILN_VECTOR, insn.opcode, &on_false.col))
-		append(as, KILN_VECTOR, &insn);
+	append(as, KILN_VECTOR, &insn);
 }
 
 void kiln_asm_reciprocal(struct kiln_asm *as, struct kiln_operand dst,
@@ -956,8 +715,7 @@ void kiln_asm_reciprocal(struct kiln_asm *as, struct kiln_operand dst,
 {
 	struct kiln_insn insn = { .opcode = KILN_OP_RECIPROCAL, .dst = dst, .src = { src } };
 
-	if (check_data(as, KILN_VECTOR, insn.opcode, &dst, &src, NULL))
-		append(as, KILN_VECTOR, &insn);
+	append(as, KILN_VECTOR, &insn);
 }
 
 void kiln_asm_memset(struct kiln_asm *as, enum kiln_engine engine, struct kiln_operand dst,
@@ -965,8 +723,7 @@ void kiln_asm_memset(struct kiln_asm *as, enum kiln_engine engine, struct kiln_o
 {
 	struct kiln_insn insn = { .opcode = KILN_OP_MEMSET, .dst = dst, .imm = { value } };
 
-	if (check_data(as, engine, insn.opcode, &dst, NULL, NULL))
-		append(as, engine, &insn);
+	append(as, engine, &insn);
 }
 
 void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
@@ -975,25 +732,33 @@ void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 			    const int32_t step[3])
 {
 	struct kiln_insn insn = {
-		.opcode = KILN_OP_AFFINE_SELECT, .func = func, .dst = dst,
+		.opcode = KILN_OP_AFFINE_SELECT, .func = byte(func), .dst = dst,
 		.src = { src, { .space = KILN_DRAM } }, .imm = { otherwise },
 	};
 
-	if (!check_data(as, KILN_GPSIMD, insn.opcode, &dst, &src, NULL))
-		return;
-	if (func < KILN_ALU_EQ || func > KILN_ALU_LT)
-		fail(as, KILN_GPSIMD, insn.opcode, "function %d is not a comparison", (int)func);
-	if (base >= KILN_REGISTERS || src.ndim > 3)
-		fail(as, KILN_GPSIMD, insn.opcode, "register %u, %u dimensions: 63, 3 at most",
-		     base, src.ndim);
-	insn.src[1].dram.base = base;
+	insn.src[1].dram.base = byte(base);
 	insn.src[1].dram.offset = offset;
 	insn.src[1].dram.step[0] = partition_step;
-	memcpy(&insn.src[1].dram.step[1], step, src.ndim * sizeof(*step));
+	/* A fourth dimension is one too many, which the rules say. */
+	for (unsigned int d = 0; d < src.ndim && d < 3; d++)
+		insn.src[1].dram.step[d + 1] = step[d];
 	append(as, KILN_GPSIMD, &insn);
 }
 
 /* ----------------------------------------------------------------- finish -- */
+
+static void check_targets(struct kiln_asm *as, enum kiln_engine e)
+{
+	const struct stream *s = &as->stream[e];
+
+	for (uint32_t i = 0; i < s->count; i++) {
+		const struct kiln_insn *insn = &s->insn[i];
+
+		if ((kiln_rules[insn->opcode].seq & R_TARGET) && insn->seq.target > s->count)
+			fail(as, KILN_ENGINES, 256, "%s %u %s: target %u of %u", engine_names[e],
+			     i, kiln_rules[insn->opcode].name, insn->seq.target, s->count);
+	}
+}
 
 int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
 {
@@ -1006,6 +771,8 @@ int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
 	for (e = 0; e < KILN_ENGINES; e++)
 		if (as->stream[e].waits)
 			kiln_asm_nop(as, e);
+	for (e = 0; e < KILN_ENGINES; e++)
+		check_targets(as, e);
 	if (as->failed)
 		return as->no_memory ? -ENOMEM : -EINVAL;
 

@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What may stand in an instruction: the rules of isa.def, and the checks made
+ * from them. The card's decoder and the assemblers use this one file, so that
+ * what one of them lets pass, the other takes. Not installed.
+ *
+ * What only a register decides (an address) is checked when it is known.
+ */
+#ifndef KILN_ISA_CHECK_H
+#define KILN_ISA_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kiln/isa.h"
+
+/* Where an operand may lie, as sets of spaces; a set with nothing: must be absent. */
+#define R_ABSENT	(1 << KILN_SPACE_NONE)
+#define R_SBUF		(1 << KILN_SBUF)
+#define R_PSUM		(1 << KILN_PSUM)
+#define R_DRAM		(1 << KILN_DRAM)
+#define R_TILE		(R_SBUF | R_PSUM)
+
+/* Sets of element types: R_F32, ..., and combinations */
+enum {
+	R_NO_DTYPE = 1 << KILN_DT_NONE,
+#define KILN_DTYPE(name, code, bytes, doc) R_##name = 1 << code,
+#include "kiln/isa.def"
+	R_ANY = (1 << KILN_DTYPES) - 2,
+};
+
+/* Fields of a sequencer instruction */
+#define R_RD		(1 << 0)
+#define R_RS		(1 << 1)
+#define R_RT		(1 << 2)
+#define R_SLOT		(1 << 3)
+#define R_TARGET	(1 << 4)
+#define R_IMM		(1 << 5)
+
+/* Kinds of functions */
+enum kiln_func_kind {
+	R_NO_FUNC,
+	R_ALU,		/* enum kiln_alu */
+	R_COMPARE,	/* of these EQ to LT */
+	R_REDUCE,	/* ADD, MAX, MIN, MULTIPLY */
+	R_ACT,		/* enum kiln_activation */
+	R_RING,		/* a number, below KILN_DMA_RINGS */
+};
+
+/* A flag with its name: the bits of insn->flags below, one for the name above. */
+enum {
+#define KILN_FLAG(name, bit, doc) KILN_FLAG_INDEX_##name,
+#include "kiln/isa.def"
+	KILN_FLAGS,
+};
+#define R_FLAG(name)	(KILN_F_##name | 1ull << (8 + KILN_FLAG_INDEX_##name))
+
+enum kiln_shape {
+#define KILN_SHAPE(name, doc) KILN_SHAPE_##name,
+#include "kiln/isa.def"
+	KILN_SHAPES,
+};
+
+/* Columns: absent, given or not, always there, or else the flag that it comes with. */
+#define R_NEVER		0
+#define R_MAY		0xff
+#define R_ALWAYS	0xfe
+
+/* Constants: must be 0, are used, or are used unless the column or src[1] is given */
+enum { R_MUST_NOT, R_MUST, R_OR_COL, R_OR_SRC1 };
+
+struct kiln_operand_rule {
+	const char *name;
+	uint8_t spaces;
+	uint32_t dtypes;
+};
+
+struct kiln_value_rule {
+	const char *name;
+	uint8_t use;
+};
+
+struct kiln_rule {
+	const char *name, *doc;
+	uint8_t engines;		/* 0: there is no such instruction */
+	uint8_t seq;			/* sequencer: R_RD, ...; then nothing below counts */
+	struct kiln_operand_rule dst, src[2];
+	uint8_t func, func1;		/* enum kiln_func_kind */
+	uint64_t flags;			/* R_FLAG() */
+	struct kiln_value_rule col[2];
+	struct kiln_value_rule imm[2];
+	uint8_t shape;			/* enum kiln_shape */
+	bool dma;			/* may start at any partition */
+	uint8_t since;			/* generation */
+};
+
+static const struct kiln_rule kiln_rules[256] = {
+#define KILN_INSN(name_, code, engines_, doc_, ...) \
+	[code] = { .name = #name_, .doc = doc_, .engines = engines_, __VA_ARGS__ },
+#include "kiln/isa.def"
+};
+
+enum kiln_verdict {
+	KILN_FITS,
+	KILN_NO_INSN,		/* the engine does not have it */
+	KILN_BAD_OPERAND,
+	KILN_BAD_ADDRESS,	/* beyond SBUF or PSUM */
+};
+
+/* What is checked against, and what is wrong. */
+struct kiln_check {
+	unsigned int generation;
+	uint32_t sbuf_bytes, psum_bytes;	/* of a partition */
+	uint32_t count;				/* instructions in this stream */
+	uint32_t args_bytes;
+
+	uint64_t addr;		/* the last that was looked at */
+	const char *operand;	/* or NULL */
+	const char *why;	/* printf format of %lld, for the values */
+	long long value[4];
+};
+
+static inline enum kiln_verdict kiln_wrong(struct kiln_check *c, const char *operand,
+					   const char *why, long long v0, long long v1,
+					   long long v2, long long v3)
+{
+	c->operand = operand;
+	c->why = why;
+	c->value[0] = v0;
+	c->value[1] = v1;
+	c->value[2] = v2;
+	c->value[3] = v3;
+	return KILN_BAD_OPERAND;
+}
+
+static inline bool kiln_is_sequencer(uint8_t opcode)
+{
+	return opcode < KILN_OP_DMA_COPY;
+}
+
+static inline bool kiln_is_zero(const void *data, size_t bytes)
+{
+	const uint8_t *byte = (const uint8_t *)data;
+	uint8_t any = 0;
+
+	while (bytes--)
+		any |= *byte++;
+	return !any;
+}
+
+/* Elements of the outer ndim dimensions. */
+static inline uint64_t kiln_elements(const struct kiln_operand *op, unsigned int ndim)
+{
+	uint64_t n = 1;
+
+	for (unsigned int d = 0; d < ndim; d++)
+		n *= op->size[d];
+	return n;
+}
+
+/*
+ * The bytes [lo, hi) that an operand touches in each of its partitions, of
+ * which limit are there; reg is the value of its register. *at is the byte
+ * that was complained about, or the first.
+ */
+static inline enum kiln_verdict kiln_range(const struct kiln_operand *op, uint64_t reg,
+					   uint32_t limit, uint32_t *lo, uint32_t *hi,
+					   uint64_t *at)
+{
+	int64_t esize = kiln_dtype_bytes((enum kiln_dtype)op->dtype);
+	uint64_t addr = op->addr + reg;
+	int64_t first = 0, last = 0;
+
+	*at = addr;
+	if (addr & (esize - 1))
+		return KILN_BAD_OPERAND;
+	if (addr >= limit)
+		return KILN_BAD_ADDRESS;
+	for (unsigned int d = 0; d < op->ndim; d++) {
+		int64_t reach = (int64_t)(op->size[d] - 1) * op->stride[d] * esize;
+
+		if (reach < 0)
+			first += reach;
+		else
+			last += reach;
+	}
+	first += addr;
+	last += addr;
+	if (first < 0) {
+		*at = first;
+		return KILN_BAD_ADDRESS;
+	}
+	if (last >= limit) {
+		*at = last;
+		return KILN_BAD_ADDRESS;
+	}
+	*lo = first;
+	*hi = last + esize;
+	return KILN_FITS;
+}
+
+static inline uint32_t kiln_limit(const struct kiln_check *c, uint8_t space)
+{
+	return space == KILN_PSUM ? c->psum_bytes : c->sbuf_bytes;
+}
+
+/* An operand has fewer elements, so that every index fits in 31 bits. */
+#define KILN_MAX_ELEMENTS	(1ull << 31)
+
+/* An operand in SBUF or PSUM. */
+static inline enum kiln_verdict kiln_check_tile(struct kiln_check *c, const char *name,
+						const struct kiln_operand *op, bool dma)
+{
+	uint32_t lo, hi;
+	uint64_t count = 1;
+	enum kiln_verdict verdict;
+
+	if (op->reg >= KILN_REGISTERS)
+		return kiln_wrong(c, name, "register %lld of 64", op->reg, 0, 0, 0);
+	if (op->reserved)
+		return kiln_wrong(c, name, "a reserved field is not 0", 0, 0, 0, 0);
+	if (!op->ndim || op->ndim > 4)
+		return kiln_wrong(c, name, "%lld dimensions, 1 to 4", op->ndim, 0, 0, 0);
+	if (!op->partitions || op->partition + op->partitions > KILN_PARTITIONS)
+		return kiln_wrong(c, name, "partitions %lld to %lld of 128", op->partition,
+				  op->partition + op->partitions, 0, 0);
+	if (!dma && op->partition % (op->partitions > 64 ? 128 :
+				     op->partitions > 32 ? 64 : 32))
+		return kiln_wrong(c, name, "of %lld partitions starts at %lld: 0, from 64 "
+				  "down also 64, from 32 down also 32 and 96",
+				  op->partitions, op->partition, 0, 0);
+	for (unsigned int d = 0; d < 4; d++) {
+		if (d < op->ndim) {
+			count *= op->size[d];
+			if (!count)
+				return kiln_wrong(c, name, "size or stride of dimension %lld "
+						  "is 0 or does not fit", d, 0, 0, 0);
+			if (count >= KILN_MAX_ELEMENTS)
+				return kiln_wrong(c, name, "2^31 elements or more", 0, 0, 0, 0);
+		} else if (op->size[d] || op->stride[d]) {
+			return kiln_wrong(c, name, "dimension %lld of %lld is not 0", d,
+					  op->ndim, 0, 0);
+		}
+	}
+	if (op->reg)
+		return KILN_FITS;
+	verdict = kiln_range(op, 0, kiln_limit(c, op->space), &lo, &hi, &c->addr);
+	if (verdict == KILN_BAD_OPERAND)
+		kiln_wrong(c, name, "byte %lld is not aligned to its elements", op->addr,
+			   0, 0, 0);
+	else if (verdict == KILN_BAD_ADDRESS)
+		kiln_wrong(c, name, "bytes %lld of %lld", (int64_t)c->addr,
+			   kiln_limit(c, op->space), 0, 0);
+	return verdict;
+}
+
+static inline enum kiln_verdict kiln_check_column(struct kiln_check *c, const char *name,
+						  const struct kiln_column *col)
+{
+	uint32_t size = kiln_dtype_bytes((enum kiln_dtype)col->dtype);
+
+	if (col->space != KILN_SBUF && col->space != KILN_PSUM)
+		return kiln_wrong(c, name, "a column lies in SBUF or PSUM", 0, 0, 0, 0);
+	if (!col->dtype || col->dtype >= KILN_DTYPES || col->reg >= KILN_REGISTERS ||
+	    col->reserved)
+		return kiln_wrong(c, name, "a column has a wrong type, register or reserved field",
+				  0, 0, 0, 0);
+	if (col->reg)
+		return KILN_FITS;
+	c->addr = col->addr;
+	if (col->addr % size)
+		return kiln_wrong(c, name, "column: byte %lld is not aligned to its elements",
+				  col->addr, 0, 0, 0);
+	if (col->addr > kiln_limit(c, col->space) - size) {
+		kiln_wrong(c, name, "column at byte %lld of %lld", col->addr,
+			   kiln_limit(c, col->space), 0, 0);
+		return KILN_BAD_ADDRESS;
+	}
+	return KILN_FITS;
+}
+
+/* dims: sizes of the side that the pattern goes with. */
+static inline enum kiln_verdict kiln_check_dram(struct kiln_check *c, const char *name,
+						const struct kiln_operand *op, unsigned int dims)
+{
+	if (op->partition || op->partitions ||
+	    !kiln_is_zero(op->dram.reserved, sizeof(op->dram.reserved)))
+		return kiln_wrong(c, name, "a field that DRAM does not have is not 0", 0, 0, 0, 0);
+	if (op->dram.base >= KILN_REGISTERS)
+		return kiln_wrong(c, name, "register %lld of 64", op->dram.base, 0, 0, 0);
+	if (dims > 3)
+		return kiln_wrong(c, name, "%lld dimensions, 3 at most", dims, 0, 0, 0);
+	for (unsigned int d = dims; d < 3; d++)
+		if (op->dram.step[d + 1])
+			return kiln_wrong(c, name, "a step for dimension %lld of %lld", d, dims,
+					  0, 0);
+	return KILN_FITS;
+}
+
+static inline enum kiln_verdict kiln_check_func(struct kiln_check *c, uint8_t kind,
+						uint8_t func)
+{
+	switch (kind) {
+	case R_ALU:
+		if (func < KILN_ALU_OPS)
+			return KILN_FITS;
+		break;
+	case R_COMPARE:
+		if (func >= KILN_ALU_EQ && func <= KILN_ALU_LT)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "function %lld is not a comparison", func, 0, 0, 0);
+	case R_REDUCE:
+		if (func == KILN_ALU_ADD || func == KILN_ALU_MAX || func == KILN_ALU_MIN ||
+		    func == KILN_ALU_MULTIPLY)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "function %lld: ADD, MAX, MIN or MULTIPLY", func,
+				  0, 0, 0);
+	case R_ACT:
+		if (func < KILN_ACTS)
+			return KILN_FITS;
+		break;
+	case R_RING:
+		if (func < KILN_DMA_RINGS)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "ring %lld: 0 to 15", func, 0, 0, 0);
+	default:
+		if (!func)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "a function, %lld, where there is none", func, 0, 0, 0);
+	}
+	return kiln_wrong(c, NULL, "function %lld does not exist", func, 0, 0, 0);
+}
+
+/* One PSUM bank; where a register moves the operand, the engine checks again. */
+static inline enum kiln_verdict kiln_check_bank(struct kiln_check *c, const char *name,
+						const struct kiln_operand *op)
+{
+	uint32_t lo, hi;
+	uint64_t at;
+
+	if (op->reg)
+		return KILN_FITS;
+	if (kiln_range(op, 0, kiln_limit(c, op->space), &lo, &hi, &at) != KILN_FITS)
+		return KILN_BAD_ADDRESS;
+	c->addr = lo;
+	if (lo / KILN_PSUM_BANK_BYTES == (hi - 1) / KILN_PSUM_BANK_BYTES)
+		return KILN_FITS;
+	return kiln_wrong(c, name, "not in one bank", 0, 0, 0, 0);
+}
+
+/* Both have the same partitions and number of elements. */
+static inline enum kiln_verdict kiln_check_same(struct kiln_check *c, const char *name,
+						const struct kiln_operand *op,
+						const struct kiln_operand *as)
+{
+	if (op->partitions != as->partitions)
+		return kiln_wrong(c, name, "operands of %lld and %lld partitions",
+				  as->partitions, op->partitions, 0, 0);
+	if (kiln_elements(op, op->ndim) != kiln_elements(as, as->ndim))
+		return kiln_wrong(c, name, "operands of %lld and %lld elements",
+				  kiln_elements(as, as->ndim), kiln_elements(op, op->ndim),
+				  0, 0);
+	return KILN_FITS;
+}
+
+static inline enum kiln_verdict kiln_check_dma(struct kiln_check *c,
+					       const struct kiln_insn *insn)
+{
+	const struct kiln_operand *dst = &insn->dst, *src = &insn->src[0];
+	const struct kiln_operand *shape;
+	enum kiln_verdict verdict = KILN_FITS;
+
+	if (dst->space == KILN_DRAM && src->space == KILN_DRAM) {
+		shape = &insn->src[1];
+		if (shape->space != KILN_SBUF || shape->partition || shape->addr || shape->reg)
+			return kiln_wrong(c, "shape", "both sides are DRAM: wanted in SBUF, at "
+					  "partition 0 and byte 0", 0, 0, 0, 0);
+	} else {
+		if (dst->space == KILN_SBUF && src->space == KILN_SBUF)
+			return kiln_wrong(c, NULL, "neither side is DRAM", 0, 0, 0, 0);
+		if (insn->src[1].space)
+			return kiln_wrong(c, "shape", "only if both sides are DRAM", 0, 0, 0, 0);
+		shape = dst->space == KILN_SBUF ? dst : src;
+	}
+	if (kiln_dtype_bytes((enum kiln_dtype)dst->dtype) !=
+	    kiln_dtype_bytes((enum kiln_dtype)src->dtype) ||
+	    kiln_dtype_bytes((enum kiln_dtype)shape->dtype) !=
+	    kiln_dtype_bytes((enum kiln_dtype)src->dtype))
+		return kiln_wrong(c, NULL, "elements of different sizes", 0, 0, 0, 0);
+	if (dst->space == KILN_DRAM)
+		verdict = kiln_check_dram(c, "dst", dst, shape->ndim);
+	if (src->space == KILN_DRAM && verdict == KILN_FITS)
+		verdict = kiln_check_dram(c, "src", src, shape->ndim);
+	return verdict;
+}
+
+/* Sizes of the operands against each other. They are known to be well formed. */
+static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
+						 const struct kiln_insn *insn,
+						 const struct kiln_rule *rule)
+{
+	const struct kiln_operand *dst = &insn->dst, *a = &insn->src[0], *b = &insn->src[1];
+	long long out = kiln_elements(dst, dst->space == KILN_DRAM ? 0 : dst->ndim);
+	long long in = kiln_elements(a, a->space == KILN_DRAM ? 0 : a->ndim);
+	enum kiln_verdict verdict;
+
+	switch (rule->shape) {
+	case KILN_SHAPE_SAME:
+		verdict = kiln_check_same(c, "src", a, dst);
+		if (verdict == KILN_FITS && b->space)
+			verdict = kiln_check_same(c, rule->src[1].name, b, dst);
+		return verdict;
+	case KILN_SHAPE_STATIONARY:
+		if (in > KILN_MATMUL_MAX_M)
+			return kiln_wrong(c, "src", "%lld columns, 128 at most", in, 0, 0, 0);
+		return KILN_FITS;
+	case KILN_SHAPE_MATMUL:
+		if (in > KILN_MATMUL_MAX_N || in != out)
+			return kiln_wrong(c, NULL, "%lld columns into %lld, 512 at most", in, out,
+					  0, 0);
+		return kiln_check_bank(c, "dst", dst);
+	case KILN_SHAPE_TRANSPOSE:
+		if (in > KILN_PARTITIONS || dst->partitions != in || out != a->partitions)
+			return kiln_wrong(c, NULL, "src [%lld, %lld], dst [%lld, %lld]",
+					  a->partitions, in, dst->partitions, out);
+		if (dst->dtype != a->dtype)
+			return kiln_wrong(c, NULL, "src and dst are not of one type", 0, 0, 0, 0);
+		return kiln_check_bank(c, "dst", dst);
+	case KILN_SHAPE_ACTIVATION:
+		if (b->space && (kiln_elements(b, b->ndim) != 1 || b->partitions != a->partitions))
+			return kiln_wrong(c, "bias", "[%lld, %lld], not [%lld, 1]", b->partitions,
+					  kiln_elements(b, b->ndim), a->partitions, 0);
+		return kiln_check_same(c, "src", a, dst);
+	case KILN_SHAPE_REDUCE:
+		in = kiln_elements(a, a->ndim - 1);
+		if (out != in || dst->partitions != a->partitions)
+			return kiln_wrong(c, NULL, "dst [%lld, %lld] for a result [%lld, %lld]",
+					  dst->partitions, out, a->partitions, in);
+		return KILN_FITS;
+	case KILN_SHAPE_AFFINE:
+		verdict = kiln_check_dram(c, "terms", b, a->ndim);
+		return verdict == KILN_FITS ? kiln_check_same(c, "src", a, dst) : verdict;
+	case KILN_SHAPE_DMA:
+		return kiln_check_dma(c, insn);
+	default:
+		return KILN_FITS;
+	}
+}
+
+static inline enum kiln_verdict kiln_check_operand(struct kiln_check *c,
+						   const struct kiln_operand *op,
+						   const struct kiln_operand_rule *rule,
+						   enum kiln_engine engine, bool dma)
+{
+	if (!op->space && (!rule->spaces || (rule->spaces & R_ABSENT))) {
+		if (kiln_is_zero(op, sizeof(*op)))
+			return KILN_FITS;
+		return kiln_wrong(c, rule->name, "not 0, though it is absent", 0, 0, 0, 0);
+	}
+	if (engine == KILN_GPSIMD && op->space == KILN_PSUM && (rule->spaces & R_PSUM))
+		return kiln_wrong(c, rule->name, "GpSimd does not reach PSUM", 0, 0, 0, 0);
+	if (op->space > KILN_DRAM || !(rule->spaces & 1 << op->space))
+		return kiln_wrong(c, rule->name, !rule->spaces ? "an operand too many" :
+				  dma ? "has to be in SBUF or DRAM: DMA does not reach PSUM" :
+				  rule->spaces == R_SBUF ? "has to be in SBUF" :
+				  rule->spaces == R_PSUM ? "has to be in PSUM" :
+				  rule->spaces & R_PSUM ? "has to be in SBUF or PSUM" :
+				  "has to be in DRAM", 0, 0, 0, 0);
+	if (op->dtype >= KILN_DTYPES || !(rule->dtypes & 1u << op->dtype))
+		return kiln_wrong(c, rule->name, op->dtype && op->dtype < KILN_DTYPES ?
+				  "of a type that the instruction does not take" :
+				  "has no element type", 0, 0, 0, 0);
+	return op->space == KILN_DRAM ? KILN_FITS : kiln_check_tile(c, rule->name, op, dma);
+}
+
+static inline enum kiln_verdict kiln_check_values(struct kiln_check *c,
+						  enum kiln_engine engine,
+						  const struct kiln_insn *insn,
+						  const struct kiln_rule *rule)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct kiln_column *col = &insn->col[i];
+		uint8_t use = rule->col[i].use;
+		bool given = !kiln_is_zero(col, sizeof(*col)), used;
+		enum kiln_verdict verdict;
+
+		if (given) {
+			if (use == R_NEVER)
+				return kiln_wrong(c, NULL, "a column too many", 0, 0, 0, 0);
+			if (engine == KILN_GPSIMD && col->space == KILN_PSUM)
+				return kiln_wrong(c, rule->col[i].name,
+						  "GpSimd does not reach PSUM", 0, 0, 0, 0);
+			verdict = kiln_check_column(c, rule->col[i].name, col);
+			if (verdict != KILN_FITS)
+				return verdict;
+		}
+		if ((use == R_ALWAYS && !given) ||
+		    (use != R_NEVER && use != R_MAY && use != R_ALWAYS &&
+		     given != !!(insn->flags & use)))
+			return kiln_wrong(c, rule->col[i].name,
+					  given ? "given without its flag" : "is missing",
+					  0, 0, 0, 0);
+		use = rule->imm[i].use;
+		used = use == R_MUST || (use == R_OR_COL && !given) ||
+		       (use == R_OR_SRC1 && !insn->src[1].space);
+		if (!used && !kiln_is_zero(&insn->imm[i], sizeof(insn->imm[i])))
+			return kiln_wrong(c, rule->imm[i].name,
+					  "a constant, though it is not used", 0, 0, 0, 0);
+	}
+	return KILN_FITS;
+}
+
+static inline enum kiln_verdict kiln_check_tiles(struct kiln_check *c,
+						 enum kiln_engine engine,
+						 const struct kiln_insn *insn,
+						 const struct kiln_rule *rule)
+{
+	enum kiln_verdict verdict;
+
+	verdict = kiln_check_func(c, rule->func, insn->func);
+	if (verdict == KILN_FITS)
+		verdict = kiln_check_func(c, rule->func1, insn->func1);
+	if (verdict != KILN_FITS)
+		return verdict;
+	if (insn->flags & ~rule->flags)
+		return kiln_wrong(c, NULL, "flags 0x%llx", insn->flags, 0, 0, 0);
+	if (insn->reserved)
+		return kiln_wrong(c, NULL, "a reserved field is not 0", 0, 0, 0, 0);
+
+	verdict = kiln_check_operand(c, &insn->dst, &rule->dst, engine, rule->dma);
+	for (unsigned int i = 0; i < 2 && verdict == KILN_FITS; i++) {
+		struct kiln_operand op = insn->src[i];
+
+		/* Partitions and sizes only: it lies nowhere. */
+		if (rule->shape == KILN_SHAPE_DMA && i == 1)
+			memset(op.stride, 0, op.space ? sizeof(op.stride) : 0);
+		verdict = kiln_check_operand(c, &op, &rule->src[i], engine, rule->dma);
+	}
+	if (verdict == KILN_FITS)
+		verdict = kiln_check_values(c, engine, insn, rule);
+	return verdict == KILN_FITS ? kiln_check_shape(c, insn, rule) : verdict;
+}
+
+static inline enum kiln_verdict kiln_check_sequencer(struct kiln_check *c,
+						     const struct kiln_insn *insn,
+						     const struct kiln_rule *rule)
+{
+	uint8_t fields = rule->seq;
+
+	if (insn->func || insn->func1 || insn->flags || insn->seq.reserved[0] ||
+	    insn->seq.reserved[1] || insn->seq.reserved[2] ||
+	    !kiln_is_zero(insn->src, sizeof(*insn) - offsetof(struct kiln_insn, src)))
+		return kiln_wrong(c, NULL, "a field that it does not have is not 0", 0, 0, 0, 0);
+	if (insn->seq.rd >= (fields & R_RD ? KILN_REGISTERS : 1) ||
+	    insn->seq.rs >= (fields & R_RS ? KILN_REGISTERS : 1) ||
+	    insn->seq.rt >= (fields & R_RT ? KILN_REGISTERS : 1))
+		return kiln_wrong(c, NULL, "registers %lld, %lld, %lld: 0 to 63", insn->seq.rd,
+				  insn->seq.rs, insn->seq.rt, 0);
+	if (fields & R_SLOT ? insn->seq.slot >= c->args_bytes / 8 : insn->seq.slot)
+		return kiln_wrong(c, NULL, "argument %lld of %lld", insn->seq.slot,
+				  c->args_bytes / 8, 0, 0);
+	if (insn->seq.target > (fields & R_TARGET ? c->count : 0))
+		return kiln_wrong(c, NULL, "target %lld of %lld", insn->seq.target, c->count, 0, 0);
+	if ((insn->seq.imm_lo || insn->seq.imm_hi) && !(fields & R_IMM))
+		return kiln_wrong(c, NULL, "a constant, though it has none", 0, 0, 0, 0);
+	return KILN_FITS;
+}
+
+/* May this instruction stand in the stream of this engine? */
+static inline enum kiln_verdict kiln_check_insn(struct kiln_check *c, enum kiln_engine engine,
+						const struct kiln_insn *insn)
+{
+	const struct kiln_rule *rule = &kiln_rules[insn->opcode];
+
+	c->addr = 0;
+	if (!(rule->engines & 1 << engine)) {
+		kiln_wrong(c, NULL, rule->engines ? "this engine does not have the instruction" :
+			   "opcode %lld does not exist", insn->opcode, 0, 0, 0);
+		return KILN_NO_INSN;
+	}
+	if (c->generation < rule->since) {
+		kiln_wrong(c, NULL, "there from generation %lld on, not in %lld", rule->since,
+			   c->generation, 0, 0);
+		return KILN_NO_INSN;
+	}
+	for (unsigned int i = 0; i < 2; i++) {
+		if ((insn->wait[i].sem && !insn->wait[i].value) ||
+		    (insn->post[i].sem && !insn->post[i].value))
+			return kiln_wrong(c, NULL, "a wait or post of 0 on a semaphore other than 0",
+					  0, 0, 0, 0);
+	}
+	if (kiln_is_sequencer(insn->opcode))
+		return kiln_check_sequencer(c, insn, rule);
+	return kiln_check_tiles(c, engine, insn, rule);
+}
+
+#endif
