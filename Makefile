@@ -47,6 +47,10 @@ quick: machine
 bench: machine
 	@tests/bench/run
 
+bench-engine:
+	@$(MACHINE)/mkuser firmware-sim userspace
+	@tests/bench/run-engine $(B)
+
 guest: machine
 	@[ -n "$$KILN_CMD" ] || { echo "kiln: say what to run: make guest CMD='kiln info'" >&2; exit 2; }
 	@$(MACHINE)/guest -- "$$KILN_CMD"
@@ -60,4 +64,4 @@ clean:
 help:
 	@cat $(MACHINE)/help
 
-.PHONY: all install module machine run test quick bench guest shell clean help
+.PHONY: all install module machine run test quick bench bench-engine guest shell clean help

@@ -4,67 +4,25 @@
  * in the same run: GFLOP/s of a 128x128x512 tile from packed panels, through
  * the engine (packing, PSUM, sequencer), and of VDPBF16PS alone.
  */
-#include <time.h>
-
+#include "bench/host.h"
 #include "unit/engine.h"
 
 #define TILE_FLOPS	(2.0 * 128 * 128 * 512)
 #define ROUNDS		5
 
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-#ifdef __x86_64__
-#include <immintrin.h>
-
-#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
-#define SUMS	12
-
-/* Sums by name, not in an array: that the compiler might keep in memory. */
-__attribute__((target("avx512f,avx512bf16"), noinline))
-static float peak_loop(long n)
-{
-	__m512i a = _mm512_set1_epi32(0x3f803f80), b = a;
-	__m512 total = _mm512_setzero_ps();
-	float out[16];
-#define DECLARE(i) __m512 sum##i = _mm512_set1_ps(i);
-#define STEP(i) sum##i = _mm512_dpbf16_ps(sum##i, (__m512bh)a, (__m512bh)b);
-#define ADD(i) total = _mm512_add_ps(total, sum##i);
-
-	EACH(DECLARE)
-	while (n--) {
-		EACH(STEP)
-		__asm__ volatile("" : "+v"(a), "+v"(b));
-	}
-	EACH(ADD)
-	_mm512_storeu_ps(out, total);
-	return out[0];
-}
-
 static double peak(void)
 {
-	const long n = 2000000;
+	const long turns = 2000000;
 	volatile float sink;
 	double start;
 
 	if (!kiln_ops_get(KILN_OPS_AVX512))
 		return 0;
 	start = seconds();
-	sink = peak_loop(n);
+	sink = host_peak_loop(turns);
 	(void)sink;
-	return n * SUMS * 64.0 / (seconds() - start) * 1e-9;
+	return turns * HOST_PEAK_FLOPS / (seconds() - start) * 1e-9;
 }
-#else
-static double peak(void)
-{
-	return 0;
-}
-#endif
 
 static double kernel(const struct kiln_ops *ops, bool bf16, int count)
 {
