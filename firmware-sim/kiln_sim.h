@@ -65,6 +65,12 @@ struct kiln_sim_host {
 	bool (*store32)(void *opaque, uint64_t addr, uint32_t value);
 	bool (*load64)(void *opaque, uint64_t addr, uint64_t *value);
 	bool (*store64)(void *opaque, uint64_t addr, uint64_t value);
+	/*
+	 * May be NULL. Make whole 4 KiB pages of HBM read as zero without
+	 * touching them, by giving them back to the host; false: it cannot,
+	 * and the card writes zeroes. [locked]
+	 */
+	bool (*discard)(void *opaque, uint64_t hbm_offset, uint64_t len);
 	/* Raise an MSI-X vector. [locked] */
 	void (*interrupt)(void *opaque, unsigned int vector);
 	/* There may be something to do: wake whoever sleeps in the loop above.

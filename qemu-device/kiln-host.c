@@ -243,6 +243,14 @@ static void kiln_kick(void *opaque)
 }
 
 /* Host time, even if the guest's stands still: host threads are timed. */
+static bool kiln_discard(void *opaque, uint64_t offset, uint64_t len)
+{
+    KilnState *s = opaque;
+
+    return !fallocate(memory_region_get_fd(&s->hbm),
+                      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
 static uint64_t kiln_now_ns(void *opaque)
 {
     return get_clock();
@@ -273,6 +281,7 @@ const struct kiln_sim_host kiln_host = {
     .store64 = kiln_store64,
     .interrupt = kiln_interrupt,
     .kick = kiln_kick,
+    .discard = kiln_discard,
     .now_ns = kiln_now_ns,
     .log = kiln_log,
 };

@@ -8,6 +8,8 @@
 #include "firmware/firmware.h"
 
 #define CHUNK	(1ull << 20)
+#define DISCARD	(256ull << 20)	/* giving pages back is that much quicker */
+#define PAGE	4096ull
 
 /* Does [addr, addr + bytes) lie in HBM, or (host) not wrap? */
 static bool range_ok(struct kiln_sim *sim, bool host, uint64_t addr, uint64_t bytes)
@@ -40,6 +42,25 @@ enum kiln_status fw_copy_check(struct kiln_sim *sim, const struct kiln_cmd *cmd)
 	return KILN_ST_OK;
 }
 
+/* Zero the next of bytes that are left of a CLEAR; how many it was. */
+static uint64_t clear(struct kiln_sim *sim, uint64_t dst, uint64_t bytes)
+{
+	const struct kiln_sim_host *host = sim->memory.host;
+	uint64_t whole = bytes & ~(PAGE - 1);
+
+	/* Memory that nobody has written yet shall not cost the host any. */
+	if (host->discard && !(dst & (PAGE - 1)) && whole) {
+		if (whole > DISCARD)
+			whole = DISCARD;
+		if (host->discard(sim->memory.opaque, dst, whole))
+			return whole;
+	}
+	if (bytes > CHUNK)
+		bytes = CHUNK;
+	memset(sim->memory.hbm + dst, 0, bytes);
+	return bytes;
+}
+
 /* The next chunk. True: it was the last one, or the host's memory is not there. */
 bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 		  struct kiln_completion *record)
@@ -52,11 +73,13 @@ bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 	uint8_t *hbm = sim->memory.hbm;
 	bool ok = true;
 
+	if (cmd->opcode == KILN_ADM_CLEAR) {
+		admin->done += clear(sim, dst, bytes);
+		return admin->done == cmd->copy.bytes;
+	}
 	if (bytes > CHUNK)
 		bytes = CHUNK;
-	if (cmd->opcode == KILN_ADM_CLEAR)
-		memset(hbm + dst, 0, bytes);
-	else if (cmd->copy.src_host)
+	if (cmd->copy.src_host)
 		ok = host->dma_read(sim->memory.opaque, src, hbm + dst, bytes);
 	else if (cmd->copy.dst_host)
 		ok = host->dma_write(sim->memory.opaque, dst, hbm + src, bytes);

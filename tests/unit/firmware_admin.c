@@ -194,6 +194,23 @@ static void copies(void)
 	OK(f.hbm[hbm] == copy[0] && f.hbm[hbm + bytes - 1] == copy[bytes - 1],
 	   "and nothing beside it");
 
+	/* whole pages may go back to the host, the rest is written */
+	hbm -= 5;
+	for (unsigned int i = 0; i < 2; i++) {
+		memset(f.hbm + hbm, 0x5a, bytes);
+		clear.copy.dst = hbm;
+		clear.copy.bytes = bytes - 1;
+		f.discards = i;
+		IS(fw_admin(&f, clear), KILN_ST_OK, "clear pages");
+		sum = 0;
+		for (uint64_t j = 0; j < bytes - 1; j++)
+			sum += f.hbm[hbm + j];
+		IS(sum, 0, i ? "all of them are zero" : "all of them were given back");
+		OK(f.discards > i, "the host was asked");
+		IS(f.hbm[hbm + bytes - 1], 0x5a, "and nothing beside them");
+	}
+	hbm += 5;
+
 	cmd = in;
 	cmd.copy.src_host = 0;
 	cmd.copy.src = hbm + bytes;

@@ -87,6 +87,7 @@ struct fw {
 	uint64_t run_cost;		/* ns that kiln_sim_run() takes by it, in fw_run() */
 	unsigned int interrupts[KILN_MSIX_VECTORS];
 	unsigned int kicks;		/* atomic */
+	unsigned int discards;
 	unsigned int guest_errors;	/* atomic */
 	bool gone;			/* host memory does not answer */
 	void (*stored)(struct fw *f, uint64_t addr);	/* after each store32 */
@@ -195,6 +196,17 @@ static void fw_print(void *opaque, enum kiln_sim_log_level level, const char *te
 		printf("# log: %s\n", text);
 }
 
+/* Every other time it cannot, so that both ways are gone; pages only, or CLEAR will show it. */
+static bool fw_discard(void *opaque, uint64_t offset, uint64_t len)
+{
+	struct fw *f = opaque;
+
+	if (f->discards++ % 2)
+		return false;
+	memset(f->hbm + offset, (offset | len) & 4095 ? 0xff : 0, len);
+	return true;
+}
+
 static const struct kiln_sim_host fw_host = {
 	.dma_read = fw_dma_read,
 	.dma_write = fw_dma_write,
@@ -202,6 +214,7 @@ static const struct kiln_sim_host fw_host = {
 	.store32 = fw_store32,
 	.load64 = fw_load64,
 	.store64 = fw_store64,
+	.discard = fw_discard,
 	.interrupt = fw_interrupt,
 	.kick = fw_kick_count,
 	.now_ns = fw_clock,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "sim.h"
@@ -174,6 +175,14 @@ static void kick(void *opaque)
 	sim_kick(opaque);
 }
 
+static bool discard(void *opaque, uint64_t offset, uint64_t len)
+{
+	struct sim_device *dev = opaque;
+
+	/* private anonymous memory reads as zero afterwards */
+	return !madvise(dev->hbm + offset, len, MADV_DONTNEED);
+}
+
 static uint64_t now_ns(void *opaque)
 {
 	struct timespec ts;
@@ -200,6 +209,7 @@ const struct kiln_sim_host sim_host_ops = {
 	.store64 = store64,
 	.interrupt = interrupt,
 	.kick = kick,
+	.discard = discard,
 	.now_ns = now_ns,
 	.log = log_text,
 };
