@@ -289,7 +289,8 @@ struct drm_kiln_queue_destroy {
  *   -EFAULT	the program touched an address that is not mapped
  *   -ENOEXEC	the program is malformed or breaks a limit of the engines
  *   -EDEADLK	every engine of the program waits for a semaphore
- *   -ETIME	it ran longer than the queue's limit_ms
+ *   -ETIME	it ran longer than the queue's limit_ms, or waited for
+ *		longer than 10 s
  *   -ECANCELED	canceled, queue destroyed, or stopped with its VM by
  *		another command's fault
  *   -EIO	the card failed; -ENODEV the card is gone
@@ -314,7 +315,10 @@ struct drm_kiln_exec {
 	__u32 args_bytes;
 	/** @args: device address of the argument block, 8-byte aligned; 0 if none. */
 	__u64 args;
-	/** @wait_addr: start when the u64 there is at least @wait_value; 0: at once. */
+	/**
+	 * @wait_addr: start when the u64 there is at least @wait_value; 0: at
+	 * once. Waiting for longer than 10 s ends in -ETIME.
+	 */
 	__u64 wait_addr;
 	/** @wait_value: see @wait_addr. */
 	__u64 wait_value;
