@@ -51,6 +51,11 @@ bench-engine:
 	@$(MACHINE)/mkuser firmware-sim userspace
 	@tests/bench/run-engine $(B)
 
+# The errors of the elementary functions over all arguments, into docs/numerics.md
+numerics:
+	@$(MACHINE)/mkuser firmware-sim tests
+	@tests/numerics/run
+
 guest: machine
 	@[ -n "$$KILN_CMD" ] || { echo "kiln: say what to run: make guest CMD='kiln info'" >&2; exit 2; }
 	@$(MACHINE)/guest -- "$$KILN_CMD"
@@ -64,4 +69,4 @@ clean:
 help:
 	@cat $(MACHINE)/help
 
-.PHONY: all install module machine run test quick bench bench-engine guest shell clean help
+.PHONY: all install module machine run test quick bench bench-engine numerics guest shell clean help

@@ -10,6 +10,7 @@
 #if defined(__x86_64__) && !defined(KILN_NO_VECTOR)
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #define MR	4	/* 4 rows of two vectors, and both halves of a bf16 pair beside them */
@@ -309,60 +310,90 @@ static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
 #undef DO
 }
 
-/* 2^n; n is whole and between -126 and 127 */
-static inline __m256 power_of_2(__m256i n)
+/* What elementary.h is written in, 8 values at a time. */
+typedef __m256 F;
+typedef uint32_t U __attribute__((vector_size(32)));
+typedef __m256 M;
+#define K(c)		_mm256_set1_ps(c)
+#define KU(c)		((U)_mm256_set1_epi32((int)(c)))
+
+INLINE F fma3(F a, F b, F c)
 {
-	return _mm256_castsi256_ps(_mm256_slli_epi32(
-		_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+	return _mm256_fmadd_ps(a, b, c);
 }
 
-static inline __m256 exp_of(__m256 x)
+INLINE F root(F x)
 {
-	__m256 t, n, r, q, y;
-	__m256i whole, half;
-
-	/* both give their second operand for a NaN */
-	t = _mm256_max_ps(_mm256_set1_ps(KILN_EXP_MIN), x);
-	t = _mm256_min_ps(_mm256_set1_ps(KILN_EXP_MAX), t);
-	n = _mm256_round_ps(_mm256_mul_ps(t, _mm256_set1_ps(KILN_LOG2E)),
-			    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-	r = _mm256_fmadd_ps(n, _mm256_set1_ps(-KILN_LN2_HI), t);
-	r = _mm256_fmadd_ps(n, _mm256_set1_ps(-KILN_LN2_LO), r);
-	q = _mm256_set1_ps(KILN_EXP_C7);
-	q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(KILN_EXP_C6));
-	q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(KILN_EXP_C5));
-	q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(KILN_EXP_C4));
-	q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(KILN_EXP_C3));
-	q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(KILN_EXP_C2));
-	y = _mm256_add_ps(_mm256_fmadd_ps(q, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1));
-	/* in two factors; the first product is exact. For a NaN y is one whatever they are. */
-	whole = _mm256_cvtps_epi32(n);
-	half = _mm256_srai_epi32(whole, 1);
-	return _mm256_mul_ps(_mm256_mul_ps(y, power_of_2(half)),
-			     power_of_2(_mm256_sub_epi32(whole, half)));
+	return _mm256_sqrt_ps(x);
 }
 
-INLINE __m256 act(enum kiln_activation func, __m256 x)
+INLINE F whole(F x)
 {
-	switch (func) {
-	case KILN_ACT_EXP:
-		return exp_of(x);
-	case KILN_ACT_SQUARE:
-		return _mm256_mul_ps(x, x);
-	case KILN_ACT_RELU:
-		/* a NaN stays: it is not less than 0 */
-		return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LE_OQ), x);
-	case KILN_ACT_ABS:
-		return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
-	default:
-		return x;
-	}
+	return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
+
+INLINE U to_word(F x)
+{
+	return (U)_mm256_cvtps_epi32(x);
+}
+
+INLINE F to_value(U u)
+{
+	return _mm256_cvtepi32_ps((__m256i)u);
+}
+
+INLINE U bits(F x)
+{
+	return (U)_mm256_castps_si256(x);
+}
+
+INLINE F real(U u)
+{
+	return _mm256_castsi256_ps((__m256i)u);
+}
+
+INLINE M less(F a, F b)
+{
+	return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+
+INLINE M nan_in(F x)
+{
+	return _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+}
+
+/* Blends look at the highest bit. */
+INLINE M odd(U u)
+{
+	return real(u << 31);
+}
+
+INLINE F pick(M m, F a, F b)
+{
+	return _mm256_blendv_ps(b, a, m);
+}
+
+/* both give their second operand for a NaN */
+INLINE F clamp(F x, float low, float high)
+{
+	return _mm256_min_ps(K(high), _mm256_max_ps(K(low), x));
+}
+
+/* In two factors, since 2^n may be no fp32; the first product is exact. */
+INLINE F scale(F x, F n)
+{
+	__m256i all = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(all, 1);
+	U a = (U)half + KU(127), b = (U)_mm256_sub_epi32(all, half) + KU(127);
+
+	return x * real(a << 23) * real(b << 23);
+}
+
+#include "engine/elementary.h"
 
 INLINE void activation_with(enum kiln_activation func, float *dst, const float *src,
 			    float scale, float bias, size_t n)
 {
-	__m256 s = _mm256_set1_ps(scale), b = _mm256_set1_ps(bias);
+	F s = K(scale), b = K(bias);
 
 	for (size_t i = 0; i < n; i += W) {
 		__m256i m = tail(n - i);
@@ -372,24 +403,17 @@ INLINE void activation_with(enum kiln_activation func, float *dst, const float *
 	}
 }
 
+/* Each function with a loop of its own. */
 static void activation(enum kiln_activation func, float *dst, const float *src,
 		       float scale, float bias, size_t n)
 {
 	switch (func) {
-	case KILN_ACT_EXP:
-		activation_with(KILN_ACT_EXP, dst, src, scale, bias, n);
+#define KILN_ACT(name, code, doc)						\
+	case KILN_ACT_##name:							\
+		activation_with(KILN_ACT_##name, dst, src, scale, bias, n);	\
 		break;
-	case KILN_ACT_SQUARE:
-		activation_with(KILN_ACT_SQUARE, dst, src, scale, bias, n);
-		break;
-	case KILN_ACT_RELU:
-		activation_with(KILN_ACT_RELU, dst, src, scale, bias, n);
-		break;
-	case KILN_ACT_ABS:
-		activation_with(KILN_ACT_ABS, dst, src, scale, bias, n);
-		break;
+#include "kiln/isa.def"
 	default:
-		activation_with(KILN_ACT_COPY, dst, src, scale, bias, n);
 		break;
 	}
 }

@@ -7,6 +7,7 @@
 #if defined(__x86_64__) && !defined(KILN_NO_VECTOR)
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #define MR	8	/* rows of two vectors: 16 sums hide the latency; divides 128 */
@@ -233,75 +234,105 @@ static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
 #undef DO
 }
 
-static inline __m512 exp_of(__m512 x)
-{
-	const __m512 one = _mm512_set1_ps(1);
-	__m512 t, n, r, q, y;
+/* What elementary.h is written in, 16 values at a time. */
+typedef __m512 F;
+typedef uint32_t U __attribute__((vector_size(64)));
+typedef __mmask16 M;
+#define K(c)		_mm512_set1_ps(c)
+#define KU(c)		((U)_mm512_set1_epi32((int)(c)))
 
-	/* both give their second operand for a NaN */
-	t = _mm512_max_ps(_mm512_set1_ps(KILN_EXP_MIN), x);
-	t = _mm512_min_ps(_mm512_set1_ps(KILN_EXP_MAX), t);
-	n = _mm512_roundscale_ps(_mm512_mul_ps(t, _mm512_set1_ps(KILN_LOG2E)),
-				 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-	r = _mm512_fmadd_ps(n, _mm512_set1_ps(-KILN_LN2_HI), t);
-	r = _mm512_fmadd_ps(n, _mm512_set1_ps(-KILN_LN2_LO), r);
-	q = _mm512_set1_ps(KILN_EXP_C7);
-	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C6));
-	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C5));
-	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C4));
-	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C3));
-	q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(KILN_EXP_C2));
-	y = _mm512_add_ps(_mm512_fmadd_ps(q, _mm512_mul_ps(r, r), r), one);
-	return _mm512_scalef_ps(y, n);
+INLINE F fma3(F a, F b, F c)
+{
+	return _mm512_fmadd_ps(a, b, c);
 }
 
-INLINE __m512 act(enum kiln_activation func, __m512 x)
+INLINE F root(F x)
 {
-	switch (func) {
-	case KILN_ACT_EXP:
-		return exp_of(x);
-	case KILN_ACT_SQUARE:
-		return _mm512_mul_ps(x, x);
-	case KILN_ACT_RELU:
-		/* a NaN stays: it is not less than 0 */
-		return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(),
-								_CMP_LE_OQ),
-					  _mm512_setzero_ps());
-	case KILN_ACT_ABS:
-		return _mm512_abs_ps(x);
-	default:
-		return x;
+	return _mm512_sqrt_ps(x);
+}
+
+INLINE F whole(F x)
+{
+	return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+INLINE U to_word(F x)
+{
+	return (U)_mm512_cvtps_epi32(x);
+}
+
+INLINE F to_value(U u)
+{
+	return _mm512_cvtepi32_ps((__m512i)u);
+}
+
+INLINE U bits(F x)
+{
+	return (U)_mm512_castps_si512(x);
+}
+
+INLINE F real(U u)
+{
+	return _mm512_castsi512_ps((__m512i)u);
+}
+
+INLINE M less(F a, F b)
+{
+	return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+INLINE M nan_in(F x)
+{
+	return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+}
+
+INLINE M odd(U u)
+{
+	return _mm512_test_epi32_mask((__m512i)u, _mm512_set1_epi32(1));
+}
+
+INLINE F pick(M m, F a, F b)
+{
+	return _mm512_mask_mov_ps(b, m, a);
+}
+
+/* both give their second operand for a NaN */
+INLINE F clamp(F x, float low, float high)
+{
+	return _mm512_min_ps(K(high), _mm512_max_ps(K(low), x));
+}
+
+INLINE F scale(F x, F n)
+{
+	return _mm512_scalef_ps(x, n);
+}
+
+#include "engine/elementary.h"
+
+INLINE void activation_with(enum kiln_activation func, float *dst, const float *src,
+			    float scale, float bias, size_t n)
+{
+	F s = K(scale), b = K(bias);
+
+	for (size_t i = 0; i < n; i += W) {
+		__mmask16 m = tail(n - i);
+
+		_mm512_mask_storeu_ps(dst + i, m, act(func,
+			_mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, src + i), s, b)));
 	}
 }
 
-#define ACTIVATION(func)						\
-	for (size_t i = 0; i < n; i += W) {				\
-		__mmask16 m = tail(n - i);				\
-									\
-		_mm512_mask_storeu_ps(dst + i, m, act(func,		\
-			_mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, src + i), s, b))); \
-	}
-
+/* Each function with a loop of its own. */
 static void activation(enum kiln_activation func, float *dst, const float *src,
 		       float scale, float bias, size_t n)
 {
-	__m512 s = _mm512_set1_ps(scale), b = _mm512_set1_ps(bias);
-
 	switch (func) {
-	case KILN_ACT_EXP:
-		ACTIVATION(KILN_ACT_EXP);
+#define KILN_ACT(name, code, doc)						\
+	case KILN_ACT_##name:							\
+		activation_with(KILN_ACT_##name, dst, src, scale, bias, n);	\
 		break;
-	case KILN_ACT_SQUARE:
-		ACTIVATION(KILN_ACT_SQUARE);
-		break;
-	case KILN_ACT_RELU:
-		ACTIVATION(KILN_ACT_RELU);
-		break;
-	case KILN_ACT_ABS:
-		ACTIVATION(KILN_ACT_ABS);
-		break;
+#include "kiln/isa.def"
 	default:
-		ACTIVATION(KILN_ACT_COPY);
 		break;
 	}
 }

@@ -45,50 +45,94 @@ static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
 		dst[i] = reverse ? kiln_alu_one(op, s, a[i]) : kiln_alu_one(op, a[i], s);
 }
 
-static float exp_one(float x)
+/* What elementary.h is written in, for single values. */
+typedef float F;
+typedef uint32_t U;
+typedef bool M;
+#define K(c)		((float)(c))
+#define KU(c)		((uint32_t)(c))
+
+static F fma3(F a, F b, F c)
 {
-	float t, n, r, q, y;
-	int half;
+	return fmaf(a, b, c);
+}
+
+static F root(F x)
+{
+	return sqrtf(x);
+}
+
+static F whole(F x)
+{
+	return rintf(x);
+}
+
+static U to_word(F x)
+{
+	return x != x ? 0x80000000 : (uint32_t)(int32_t)x;
+}
+
+static F to_value(U u)
+{
+	return (float)(int32_t)u;
+}
+
+static U bits(F x)
+{
+	uint32_t u;
+
+	memcpy(&u, &x, sizeof(u));
+	return u;
+}
+
+static F real(U u)
+{
+	return from_bits(u);
+}
+
+static M less(F a, F b)
+{
+	return a < b;
+}
+
+static M nan_in(F x)
+{
+	return x != x;
+}
+
+static M odd(U u)
+{
+	return u & 1;
+}
+
+static F pick(M m, F a, F b)
+{
+	return m ? a : b;
+}
+
+static F clamp(F x, float low, float high)
+{
+	return x < low ? low : x > high ? high : x;
+}
+
+/* In two factors, since 2^n may be no fp32; the first product is exact. */
+static F scale(F x, F n)
+{
+	int32_t all = (int32_t)to_word(n), half = all >> 1;
 
 	if (x != x)
 		return x;
-	t = x < KILN_EXP_MIN ? KILN_EXP_MIN : x > KILN_EXP_MAX ? KILN_EXP_MAX : x;
-	n = rintf(t * KILN_LOG2E);
-	r = fmaf(n, -KILN_LN2_LO, fmaf(n, -KILN_LN2_HI, t));
-	q = KILN_EXP_C7;
-	q = fmaf(q, r, KILN_EXP_C6);
-	q = fmaf(q, r, KILN_EXP_C5);
-	q = fmaf(q, r, KILN_EXP_C4);
-	q = fmaf(q, r, KILN_EXP_C3);
-	q = fmaf(q, r, KILN_EXP_C2);
-	y = fmaf(q, r * r, r) + 1;
-	/* 2^n in two factors, since it may be no fp32; the first product is exact. */
-	half = (int)n / 2;
-	return y * from_bits((uint32_t)(half + 127) << 23) *
-	       from_bits((uint32_t)((int)n - half + 127) << 23);
+	return x * from_bits((uint32_t)(half + 127) << 23) *
+	       from_bits((uint32_t)(all - half + 127) << 23);
 }
 
-static float activate(enum kiln_activation func, float x)
-{
-	switch (func) {
-	case KILN_ACT_EXP:
-		return exp_one(x);
-	case KILN_ACT_SQUARE:
-		return x * x;
-	case KILN_ACT_RELU:
-		return x != x ? x : x > 0 ? x : 0;
-	case KILN_ACT_ABS:
-		return fabsf(x);
-	default:
-		return x;
-	}
-}
+#include "engine/elementary.h"
 
 static void activation(enum kiln_activation func, float *dst, const float *src,
 		       float scale, float bias, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		dst[i] = activate(func, fmaf(src[i], scale, bias));
+		dst[i] = act(func, fmaf(src[i], scale, bias));
 }
 
 static void reciprocal(float *dst, const float *src, size_t n)
