@@ -133,6 +133,9 @@ static void check_data(struct kiln_attention at, uint32_t samples, float spread)
 			good = false;
 			break;
 		}
+	/* A guest's CPU is slow: the reference takes longer there than all else. */
+	if (!strcmp(card.transport, "drm"))
+		samples = (samples + 3) / 4;
 	for (s = 0; good && s < samples; s++) {
 		/* The corners, and anywhere. */
 		head = s < 4 ? (s & 1 ? at.heads - 1 : 0) : next_random() % at.heads;
