@@ -8,12 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <kiln/isa_check.h>
 
 #include "kiln_asm.h"
+#include "text.h"
 
 #define MAX_LOOPS	16
-#define MAX_ARGS	64	/* an argument block holds */
 #define STREAM_ALIGN	64
 
 struct stream {
@@ -34,17 +33,12 @@ struct loop {
 
 struct kiln_asm {
 	unsigned int generation;
-	uint32_t sbuf_bytes;
 	uint32_t args_bytes;
 	struct stream stream[KILN_ENGINES];
 	struct loop loop[MAX_LOOPS];
 	unsigned int loops;
 	bool failed, no_memory;
 	char error[192];
-};
-
-static const char *const engine_names[KILN_ENGINES] = {
-	"tensor", "vector", "scalar", "gpsimd", "sync",
 };
 
 uint32_t kiln_asm_sbuf_bytes(unsigned int generation)
@@ -60,7 +54,6 @@ struct kiln_asm *kiln_asm_create(unsigned int generation)
 	if (!as)
 		return NULL;
 	as->generation = generation;
-	as->sbuf_bytes = kiln_asm_sbuf_bytes(generation);
 	for (e = 0; e < KILN_ENGINES; e++)
 		as->stream[e].taken = 1;	/* register 0 is the zero */
 	if (generation > 3) {
@@ -105,7 +98,7 @@ static void fail(struct kiln_asm *as, enum kiln_engine engine, unsigned int opco
 	as->failed = true;
 	if ((unsigned int)engine < KILN_ENGINES)
 		n = snprintf(as->error, sizeof(as->error), "%s %u%s%s: ",
-			     engine_names[engine], as->stream[engine].count,
+			     kiln_engine_names[engine], as->stream[engine].count,
 			     opcode < 256 ? " " : "",
 			     opcode < 256 ? kiln_rules[opcode].name : "");
 	va_start(ap, format);
@@ -217,14 +210,8 @@ struct kiln_scalar kiln_col(enum kiln_space space, enum kiln_dtype dtype, uint32
 static struct kiln_insn *append(struct kiln_asm *as, enum kiln_engine e,
 				const struct kiln_insn *insn)
 {
-	struct kiln_check check = {
-		.generation = as->generation ? as->generation : 1,
-		.sbuf_bytes = as->sbuf_bytes,
-		.psum_bytes = KILN_PSUM_BANKS * KILN_PSUM_BANK_BYTES,
-		.count = UINT32_MAX,	/* branches: see kiln_asm_finish() */
-		.args_bytes = MAX_ARGS * 8,
-	};
-	enum kiln_verdict verdict;
+	/* Targets of branches: see kiln_asm_finish() */
+	struct kiln_check check = text_check(as->generation, UINT32_MAX, MAX_ARGS * 8);
 	struct stream *s;
 
 	if (as->failed)
@@ -233,15 +220,11 @@ static struct kiln_insn *append(struct kiln_asm *as, enum kiln_engine e,
 		fail(as, e, 256, "engine %d does not exist", (int)e);
 		return NULL;
 	}
-	verdict = kiln_check_insn(&check, e, insn);
-	if (verdict != KILN_FITS) {
-		char why[128];
+	if (kiln_check_insn(&check, e, insn) != KILN_FITS) {
+		char why[160];
 
-		/* The formats stand in isa_check.h. */
-		snprintf(why, sizeof(why), check.why, check.value[0], check.value[1],
-			 check.value[2], check.value[3]);
-		fail(as, e, kiln_rules[insn->opcode].engines ? insn->opcode : 256, "%s%s%s",
-		     check.operand ? check.operand : "", check.operand ? ": " : "", why);
+		text_complaint(&check, why, sizeof(why));
+		fail(as, e, kiln_rules[insn->opcode].engines ? insn->opcode : 256, "%s", why);
 		return NULL;
 	}
 	s = &as->stream[e];
@@ -320,6 +303,17 @@ void kiln_asm_label(struct kiln_asm *as, enum kiln_engine engine, uint32_t label
 
 	if (insn)
 		insn->label = label;
+}
+
+void kiln_asm_insn(struct kiln_asm *as, enum kiln_engine engine, const struct kiln_insn *insn)
+{
+	struct kiln_insn *written = append(as, engine, insn);
+
+	/* append() has put the waits of kiln_asm_wait() in; these come with it. */
+	if (written && !written->wait[0].value && !written->wait[1].value)
+		memcpy(written->wait, insn->wait, sizeof(written->wait));
+	if (written && insn->opcode == KILN_OP_LDARG && as->args_bytes < (insn->seq.slot + 1u) * 8)
+		as->args_bytes = (insn->seq.slot + 1u) * 8;
 }
 
 /* --------------------------------------------------------------- sequencer -- */
@@ -755,16 +749,52 @@ static void check_targets(struct kiln_asm *as, enum kiln_engine e)
 		const struct kiln_insn *insn = &s->insn[i];
 
 		if ((kiln_rules[insn->opcode].seq & R_TARGET) && insn->seq.target > s->count)
-			fail(as, KILN_ENGINES, 256, "%s %u %s: target %u of %u", engine_names[e],
+			fail(as, KILN_ENGINES, 256, "%s %u %s: target %u of %u", kiln_engine_names[e],
 			     i, kiln_rules[insn->opcode].name, insn->seq.target, s->count);
 	}
 }
 
-int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
+int kiln_program_layout(const struct kiln_program_header *base,
+			struct kiln_insn *const insn[KILN_ENGINES],
+			const uint32_t count[KILN_ENGINES], void **program, size_t *bytes)
 {
 	struct kiln_program_header *header;
-	size_t at = sizeof(*header), total;
+	size_t at = sizeof(*header), total = at;
 	int e;
+
+	for (e = 0; e < KILN_ENGINES; e++)
+		total += (size_t)count[e] * sizeof(struct kiln_insn);
+	if (total > UINT32_MAX)
+		return -EFBIG;
+	header = calloc(1, total);
+	if (!header)
+		return -ENOMEM;
+	*header = *base;
+	header->magic = KILN_PROGRAM_MAGIC;
+	header->bytes = total;
+	for (e = 0; e < KILN_ENGINES; e++) {
+		size_t size = (size_t)count[e] * sizeof(struct kiln_insn);
+
+		header->stream[e].offset = at;
+		header->stream[e].count = count[e];
+		if (size)
+			memcpy((char *)header + at, insn[e], size);
+		at += size;
+	}
+	*program = header;
+	*bytes = total;
+	return 0;
+}
+
+int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
+{
+	struct kiln_program_header header = {
+		.isa_major = KILN_ISA_MAJOR, .isa_minor = KILN_ISA_MINOR,
+		.generation = as->generation, .args_bytes = as->args_bytes,
+	};
+	struct kiln_insn *insn[KILN_ENGINES];
+	uint32_t count[KILN_ENGINES];
+	int e, err;
 
 	if (!as->failed && as->loops)
 		fail(as, KILN_ENGINES, 256, "%u loops or conditions have no end", as->loops);
@@ -776,34 +806,16 @@ int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
 	if (as->failed)
 		return as->no_memory ? -ENOMEM : -EINVAL;
 
-	total = at;
-	for (e = 0; e < KILN_ENGINES; e++)
-		total += (size_t)as->stream[e].count * sizeof(struct kiln_insn);
-	if (total > UINT32_MAX) {
+	for (e = 0; e < KILN_ENGINES; e++) {
+		insn[e] = as->stream[e].insn;
+		count[e] = as->stream[e].count;
+	}
+	err = kiln_program_layout(&header, insn, count, program, bytes);
+	if (err == -EFBIG) {
 		fail(as, KILN_ENGINES, 256, "the program is larger than 4 GiB");
 		return -EINVAL;
 	}
-	header = calloc(1, total);
-	if (!header)
-		return -ENOMEM;
-	header->magic = KILN_PROGRAM_MAGIC;
-	header->isa_major = KILN_ISA_MAJOR;
-	header->isa_minor = KILN_ISA_MINOR;
-	header->generation = as->generation;
-	header->bytes = total;
-	header->args_bytes = as->args_bytes;
-	for (e = 0; e < KILN_ENGINES; e++) {
-		size_t size = (size_t)as->stream[e].count * sizeof(struct kiln_insn);
-
-		header->stream[e].offset = at;
-		header->stream[e].count = as->stream[e].count;
-		if (size)
-			memcpy((char *)header + at, as->stream[e].insn, size);
-		at += size;
-	}
-	*program = header;
-	*bytes = total;
-	return 0;
+	return err;
 }
 
 _Static_assert(sizeof(struct kiln_insn) == 128, "isa.h");

@@ -30,6 +30,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <kiln/isa.h>
 
 #ifdef __cplusplus
@@ -111,6 +112,13 @@ void kiln_asm_post(struct kiln_asm *as, enum kiln_engine engine, unsigned int se
 
 /* Name the engine's last instruction in faults and profiles. */
 void kiln_asm_label(struct kiln_asm *as, enum kiln_engine engine, uint32_t label);
+
+/*
+ * Any instruction of isa.def, encoded by the caller and checked as all are; for
+ * those that have no call of their own below. Its waits count if
+ * kiln_asm_wait() has not been called for it.
+ */
+void kiln_asm_insn(struct kiln_asm *as, enum kiln_engine engine, const struct kiln_insn *insn);
 
 /* -------------------------------------------------------------- sequencer -- */
 
@@ -216,6 +224,18 @@ void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 			    struct kiln_operand src, enum kiln_alu func, float otherwise,
 			    unsigned int base, int32_t offset, int32_t partition_step,
 			    const int32_t step[3]);
+
+/* ------------------------------------------------------------------- text -- */
+
+/*
+ * Programs as text: docs/isa.md shows the form. kiln_asm_parse() gives what
+ * kiln_asm_finish() gives; -EINVAL: error says line and reason. What
+ * kiln_asm_print() writes, it turns into the same bytes again, whatever bytes
+ * they were. -ENOMEM; kiln_asm_print(): -EIO as well.
+ */
+int kiln_asm_parse(const char *text, void **program, size_t *bytes, char *error,
+		   size_t error_bytes);
+int kiln_asm_print(const void *program, size_t bytes, FILE *out);
 
 #ifdef __cplusplus
 }

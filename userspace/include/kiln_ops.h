@@ -91,6 +91,12 @@ struct kiln_ops_stats {
 
 void kiln_ops_get_stats(const struct kiln_ops *ops, struct kiln_ops_stats *stats);
 
+/*
+ * The programs that it keeps, for kiln_asm_print(): one for each index from 0
+ * on, in no order that means anything; NULL and 0 bytes past the last.
+ */
+const void *kiln_ops_get_program(const struct kiln_ops *ops, unsigned int index, size_t *bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -105,6 +105,18 @@ void kiln_ops_get_stats(const struct kiln_ops *ops, struct kiln_ops_stats *stats
 	*stats = ops->stats;
 }
 
+const void *kiln_ops_get_program(const struct kiln_ops *ops, unsigned int index, size_t *bytes)
+{
+	for (uint32_t i = 0; i < ops->buckets; i++)
+		for (const struct entry *entry = ops->bucket[i]; entry; entry = entry->next)
+			if (!index--) {
+				*bytes = entry->program->bytes;
+				return kiln_map(entry->program->buffer);
+			}
+	*bytes = 0;
+	return NULL;
+}
+
 /* --------------------------------------------------------------- programs -- */
 
 static uint64_t key_hash(const struct kiln_ops_key *key)

@@ -12,11 +12,15 @@ static const char help[] =
 "       kiln run matmul --m M --n N --k K [OPTION...]\n"
 "       kiln run attention --heads H --seq-q S --seq-kv S --dim D [OPTION...]\n"
 "       kiln selftest [--submit W] [--transport T] [--repeat N]\n"
+"       kiln asm FILE [-o PROGRAM]\n"
+"       kiln disasm PROGRAM\n"
 "       kiln help | version\n"
 "\n"
 "info      what card this is and how much of its memory is in use\n"
 "run       one op on the card: time, device time, and with --check the error\n"
 "selftest  a table of them, each checked; exit status 1 if one is wrong\n"
+"asm       a program from text (docs/isa.md), to PROGRAM or standard output; - is standard input\n"
+"disasm    the text of a program, from which asm makes the same again\n"
 "\n"
 "Options of both ops:\n"
 "  --dtype bf16|f32     of the inputs (default bf16, or what the files hold)\n"
@@ -26,6 +30,7 @@ static const char help[] =
 "  --out FILE           write the result: .npy, f4\n"
 "  --out-raw            write bf16 results as their bits: .npy, u2\n"
 "  --json               one JSON object\n"
+"  --dump-program FILE  the program that ran, for kiln disasm\n"
 "  --submit uring|ioctl (default io_uring, or the ioctl where that is forbidden)\n"
 "  --transport drm[:/dev/accel/accelN] | sim[:generation=trn2,cores=1,hbm=4G,threads=1]\n"
 "matmul: C = A B\n"
@@ -44,6 +49,8 @@ static const struct {
 	{ "info", command_info },
 	{ "run", command_run },
 	{ "selftest", command_selftest },
+	{ "asm", command_asm },
+	{ "disasm", command_disasm },
 };
 
 static int finish(int status)
@@ -60,7 +67,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		return usage_error("kiln", "a command is wanted: info, run, selftest or help");
+		return usage_error("kiln", "a command is wanted: info, run, selftest, asm, disasm or help");
 	for (int i = 1; i < argc; i++) {
 		if ((i == 1 && !strcmp(argv[i], "help")) || !strcmp(argv[i], "--help") ||
 		    !strcmp(argv[i], "-h")) {
@@ -76,6 +83,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return finish(commands[i].run(argc - 2, argv + 2));
-	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest and help",
+	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest, asm, disasm and help",
 			   argv[1]);
 }

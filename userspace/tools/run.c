@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* kiln run: one op with inputs from files or from a seed. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +28,7 @@ struct common {
 	uint64_t seed;
 	uint32_t repeat;
 	bool check, json, out_raw;
-	const char *transport, *out;
+	const char *transport, *out, *dump_program;
 };
 
 struct input {
@@ -57,6 +58,7 @@ struct run {
 	{ .name = "check", .kind = OPTION_FLAG, .value = &(c)->check }, \
 	{ .name = "json", .kind = OPTION_FLAG, .value = &(c)->json }, \
 	{ .name = "out", .kind = OPTION_TEXT, .value = &(c)->out }, \
+	{ .name = "dump-program", .kind = OPTION_TEXT, .value = &(c)->dump_program }, \
 	{ .name = "out-raw", .kind = OPTION_FLAG, .value = &(c)->out_raw }, \
 	{ .name = "submit", .kind = OPTION_CHOICE, .value = &(c)->way, .choices = ways }, \
 	{ .name = "transport", .kind = OPTION_TEXT, .value = &(c)->transport }
@@ -241,6 +243,20 @@ static void set_addresses(struct run *r)
 	}
 }
 
+/* The program that ran, for kiln disasm. */
+static int dump_program(struct run *r)
+{
+	const char *path = r->common->dump_program;
+	size_t bytes = 0;
+	const void *program = kiln_ops_get_program(r->card.ops, 0, &bytes);
+	FILE *file = fopen(path, "wb");
+
+	if (file && fwrite(program, 1, bytes, file) == bytes && !fclose(file))
+		return 0;
+	fprintf(stderr, "%s: --dump-program %s: %s\n", r->common->command, path, strerror(errno));
+	return 1;
+}
+
 /* With the card open: memory, the op, the check, the report. */
 static int on_card(struct run *r, enum kiln_type type, enum kiln_type out_type)
 {
@@ -270,6 +286,8 @@ static int on_card(struct run *r, enum kiln_type type, enum kiln_type out_type)
 		print_row(&r->card, &r->w);
 	}
 	if (!r->w.error && r->common->out && write_out(r))
+		return 1;
+	if (!r->w.error && r->common->dump_program && dump_program(r))
 		return 1;
 	return workload_ok(&r->w) ? 0 : 1;
 }
