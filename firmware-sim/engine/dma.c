@@ -189,12 +189,61 @@ static unsigned int merge(struct loop *loop, unsigned int n)
 	return out;
 }
 
+/* The elements of one loop. */
+static enum kiln_status copy_loop(struct kiln_core *core, struct side *dst, int64_t dst_at,
+				  struct side *src, int64_t src_at,
+				  const struct loop *loop, uint32_t esize)
+{
+	if (loop->n == 1 || (loop->dst == esize && loop->src == esize))
+		return copy(core, dst, dst_at, src, src_at, (uint64_t)loop->n * esize);
+	return copy_strided(core, dst, dst_at, src, src_at, loop, esize);
+}
+
+/*
+ * The same, adding to what is there, one element after the other: a sum is fp32
+ * and rounded to the type.
+ */
+static enum kiln_status add_loop(struct kiln_core *core, struct side *dst, int64_t dst_at,
+				 struct side *src, int64_t src_at,
+				 const struct loop *loop, enum kiln_dtype dtype)
+{
+	struct side old = { .sbuf = (uint8_t *)core->row[0] };
+	struct side new = { .sbuf = (uint8_t *)core->row[1] };
+	uint32_t esize = kiln_dtype_bytes(dtype);
+	/* Where all go to one place, each has to see the one before. */
+	uint32_t most = loop->dst ? CHUNK : 1;
+
+	for (uint32_t done = 0; done < loop->n;) {
+		uint32_t n = loop->n - done < most ? loop->n - done : most;
+		const struct loop take = { n, esize, loop->src }, look = { n, esize, loop->dst };
+		const struct loop give = { n, loop->dst, esize };
+		enum kiln_status status = copy_loop(core, &new, 0, src, src_at, &take, esize);
+
+		if (status == KILN_ST_OK)
+			status = copy_loop(core, &old, 0, dst, dst_at, &look, esize);
+		if (status == KILN_ST_OK) {
+			core->ops->load(core->x, old.sbuf, n, dtype);
+			core->ops->load(core->y, new.sbuf, n, dtype);
+			core->ops->binary(KILN_ALU_ADD, core->z, core->x, core->y, n);
+			core->ops->store(old.sbuf, core->z, n, dtype);
+			status = copy_loop(core, dst, dst_at, &old, 0, &give, esize);
+		}
+		if (status != KILN_ST_OK || aborted(core))
+			return status;
+		done += n;
+		src_at += n * loop->src;
+		dst_at += n * loop->dst;
+	}
+	return KILN_ST_OK;
+}
+
+/* add: the type of what is added to dst; NONE: src replaces it. */
 static enum kiln_status transfer(struct kiln_core *core, struct side *dst,
 				 struct side *src, const struct loop *loop,
-				 unsigned int loops, uint32_t esize)
+				 unsigned int loops, uint32_t esize, enum kiln_dtype add)
 {
-	const struct loop *inner = loops ? &loop[loops - 1] : NULL;
-	bool contiguous = inner && inner->dst == esize && inner->src == esize;
+	static const struct loop once = { .n = 1 };
+	const struct loop *inner = loops ? &loop[loops - 1] : &once;
 	int64_t dst_at = 0, src_at = 0;
 	uint32_t index[4] = { 0 };
 
@@ -202,13 +251,10 @@ static enum kiln_status transfer(struct kiln_core *core, struct side *dst,
 		enum kiln_status status;
 		int d = (int)loops - 2;
 
-		if (!inner)
-			status = copy(core, dst, dst_at, src, src_at, esize);
-		else if (contiguous)
-			status = copy(core, dst, dst_at, src, src_at,
-				      (uint64_t)inner->n * esize);
+		if (add)
+			status = add_loop(core, dst, dst_at, src, src_at, inner, add);
 		else
-			status = copy_strided(core, dst, dst_at, src, src_at, inner, esize);
+			status = copy_loop(core, dst, dst_at, src, src_at, inner, esize);
 		if (status != KILN_ST_OK || aborted(core))
 			return status;
 
@@ -281,11 +327,145 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		run = (uint64_t)loop[loops - 1].n * esize;
 	if (run > row)
 		run = row;
-	status = transfer(core, &dst, &src, loop, loops, esize);
+	status = transfer(core, &dst, &src, loop, loops, esize,
+			  insn->flags & KILN_F_ACCUMULATE ? shape->dtype : KILN_DT_NONE);
 	if (status != KILN_ST_OK)
 		return status;
 	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
 				      shape->partition, shape->partitions, row, run,
-				      !dst.sbuf && !src.sbuf);
+				      (!dst.sbuf && !src.sbuf) ||
+				      insn->flags & KILN_F_ACCUMULATE);
+	return KILN_ST_OK;
+}
+
+/* The row that each partition of a gather or scatter goes to, of those that stand in op. */
+static enum kiln_status load_rows(struct kiln_core *core, const struct stream *s,
+				  const struct kiln_operand *op, uint32_t partitions,
+				  int64_t row[KILN_PARTITIONS])
+{
+	struct side list, words = { .sbuf = (uint8_t *)core->row[0] };
+	struct loop loop = { .n = partitions, .dst = sizeof(uint32_t) };
+	enum kiln_status status = KILN_ST_OK;
+	int64_t step[4];
+	struct tile tile;
+
+	if (op->space == KILN_SBUF)
+		status = kiln_tile(core, s, op, &tile);
+	if (status != KILN_ST_OK)
+		return status;
+	set_side(core, s, op, &tile, sizeof(uint32_t), &list, step);
+	loop.src = step[0];
+	status = copy_loop(core, &words, 0, &list, 0, &loop, sizeof(uint32_t));
+	for (uint32_t p = 0; p < partitions; p++)
+		row[p] = op->dtype == KILN_I32 ? (int32_t)core->row[0][p] :
+						 (int64_t)core->row[0][p];
+	return status;
+}
+
+/*
+ * One side is a tile, the other rows in device memory, one for each partition:
+ * base + offset + index * step[0]. Register func1 has the number of rows; a row
+ * that is not among them is KILN_ST_MEMORY at the address that it would have,
+ * with DROP nothing happens to that partition. Register 0: any row.
+ */
+static enum kiln_status by_index(struct kiln_core *core, struct stream *s,
+				 const struct kiln_insn *insn, bool gather)
+{
+	const struct kiln_operand *op = gather ? &insn->dst : &insn->src[0];
+	const struct kiln_operand *list = gather ? &insn->src[0] : &insn->dst;
+	uint32_t esize = kiln_dtype_bytes(op->dtype);
+	uint64_t bytes = esize, run = esize, rows = s->reg[insn->func1], base;
+	int64_t tile_step[4], step[4], row[KILN_PARTITIONS];
+	struct loop loop[3];
+	struct side here, there;
+	struct tile tile;
+	unsigned int loops;
+	enum kiln_status status = gather ? kiln_tile_out(core, s, op, &tile) :
+					   kiln_tile(core, s, op, &tile);
+
+	kiln_mmu_poll_flush(&core->mmu);
+	if (status == KILN_ST_OK)
+		status = load_rows(core, s, &insn->src[1], op->partitions, row);
+	if (status != KILN_ST_OK)
+		return status;
+	set_side(core, s, op, &tile, esize, &here, tile_step);
+	set_side(core, s, list, &tile, esize, &there, step);
+	here.write = gather;
+	there.write = !gather;
+	base = there.va;
+	for (unsigned int d = 0; d < op->ndim; d++) {
+		loop[d].n = op->size[d];
+		loop[d].dst = gather ? tile_step[d + 1] : step[d + 1];
+		loop[d].src = gather ? step[d + 1] : tile_step[d + 1];
+		bytes *= op->size[d];
+	}
+	loops = merge(loop, op->ndim);
+	if (loops && loop[loops - 1].dst == esize && loop[loops - 1].src == esize)
+		run = (uint64_t)loop[loops - 1].n * esize;
+
+	for (uint32_t p = 0; p < op->partitions; p++) {
+		here.sbuf = tile.base + p * tile.pitch;
+		there.va = base + (uint64_t)row[p] * (uint64_t)step[0];
+		if (insn->func1 && (uint64_t)row[p] >= rows) {
+			if (insn->flags & KILN_F_DROP)
+				continue;
+			core->fault_addr = there.va;
+			return KILN_ST_MEMORY;
+		}
+		status = transfer(core, gather ? &here : &there, gather ? &there : &here,
+				  loop, loops, esize,
+				  insn->flags & KILN_F_ACCUMULATE ? op->dtype : KILN_DT_NONE);
+		if (status != KILN_ST_OK || aborted(core))
+			return status;
+	}
+	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
+				      op->partition, op->partitions, bytes, run,
+				      insn->flags & KILN_F_ACCUMULATE);
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_exec_dma_gather(struct kiln_core *core, struct stream *s,
+				      const struct kiln_insn *insn)
+{
+	return by_index(core, s, insn, true);
+}
+
+enum kiln_status kiln_exec_dma_scatter(struct kiln_core *core, struct stream *s,
+				       const struct kiln_insn *insn)
+{
+	return by_index(core, s, insn, false);
+}
+
+#define TRANSPOSE_RUN	64	/* bytes that a transposing transfer moves at a time; assumed */
+
+/* dst [F, P] in SBUF = src [P, F] transposed, in SBUF or at step[0] and step[1] in DRAM. */
+enum kiln_status kiln_exec_dma_transpose(struct kiln_core *core, struct stream *s,
+					 const struct kiln_insn *insn)
+{
+	uint32_t esize = kiln_dtype_bytes(insn->dst.dtype);
+	uint64_t row = (uint64_t)insn->dst.size[0] * esize;
+	int64_t dst_step[4], src_step[4];
+	struct side dst, src;
+	struct loop loop[2];
+	struct tile to, from;
+	unsigned int loops;
+	enum kiln_status status = kiln_tile_out(core, s, &insn->dst, &to);
+
+	if (status == KILN_ST_OK && insn->src[0].space == KILN_SBUF)
+		status = kiln_tile(core, s, &insn->src[0], &from);
+	if (status != KILN_ST_OK)
+		return status;
+	kiln_mmu_poll_flush(&core->mmu);
+	set_side(core, s, &insn->dst, &to, esize, &dst, dst_step);
+	set_side(core, s, &insn->src[0], &from, esize, &src, src_step);
+	loop[0] = (struct loop){ insn->dst.partitions, dst_step[0], src_step[1] };
+	loop[1] = (struct loop){ insn->dst.size[0], dst_step[1], src_step[0] };
+	loops = merge(loop, 2);
+	status = transfer(core, &dst, &src, loop, loops, esize, KILN_DT_NONE);
+	if (status != KILN_ST_OK)
+		return status;
+	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
+				      insn->dst.partition, insn->dst.partitions, row,
+				      row < TRANSPOSE_RUN ? row : TRANSPOSE_RUN, false);
 	return KILN_ST_OK;
 }

@@ -158,6 +158,24 @@ enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
 	return status;
 }
 
+enum kiln_status kiln_tiles(struct kiln_core *core, const struct stream *s,
+			    const struct kiln_insn *insn, struct tiles *t)
+{
+	enum kiln_status status = KILN_ST_OK;
+
+	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++) {
+		t->src[i].base = NULL;
+		if (insn->src[i].space == KILN_SBUF || insn->src[i].space == KILN_PSUM)
+			status = kiln_tile(core, s, &insn->src[i], &t->src[i]);
+	}
+	if (status == KILN_ST_OK)
+		status = kiln_tile_out(core, s, &insn->dst, &t->dst);
+	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++)
+		status = kiln_column(core, s, &insn->col[i],
+				     t->src[0].base ? &t->src[0] : &t->dst, &t->col[i]);
+	return status;
+}
+
 /* A walk over the elements of one partition in pieces of the innermost dimension. */
 struct walk {
 	const struct tile *tile;

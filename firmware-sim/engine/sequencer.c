@@ -16,6 +16,9 @@
 
 static kiln_exec_fn *const exec[256] = {
 	[KILN_OP_DMA_COPY] = kiln_exec_dma_copy,
+	[KILN_OP_DMA_GATHER] = kiln_exec_dma_gather,
+	[KILN_OP_DMA_SCATTER] = kiln_exec_dma_scatter,
+	[KILN_OP_DMA_TRANSPOSE] = kiln_exec_dma_transpose,
 	[KILN_OP_LOAD_STATIONARY] = kiln_exec_load_stationary,
 	[KILN_OP_MATMUL] = kiln_exec_matmul,
 	[KILN_OP_TRANSPOSE] = kiln_exec_transpose,
@@ -29,6 +32,22 @@ static kiln_exec_fn *const exec[256] = {
 	[KILN_OP_RECIPROCAL] = kiln_exec_reciprocal,
 	[KILN_OP_MEMSET] = kiln_exec_memset,
 	[KILN_OP_AFFINE_SELECT] = kiln_exec_affine_select,
+	[KILN_OP_IOTA] = kiln_exec_iota,
+	[KILN_OP_PARTITION_REDUCE] = kiln_exec_partition_reduce,
+	[KILN_OP_TENSOR_COPY_PREDICATED] = kiln_exec_tensor_copy_predicated,
+	[KILN_OP_RANGE_SELECT] = kiln_exec_range_select,
+	[KILN_OP_TENSOR_TENSOR_SCAN] = kiln_exec_tensor_tensor_scan,
+	[KILN_OP_BN_STATS] = kiln_exec_bn_stats,
+	[KILN_OP_BN_AGGR] = kiln_exec_bn_aggr,
+	[KILN_OP_MAX8] = kiln_exec_max8,
+	[KILN_OP_FIND_INDEX8] = kiln_exec_find_index8,
+	[KILN_OP_MATCH_REPLACE8] = kiln_exec_match_replace8,
+	[KILN_OP_TOPK] = kiln_exec_topk,
+	[KILN_OP_TRANSPOSE32] = kiln_exec_transpose32,
+	[KILN_OP_STREAM_SHUFFLE] = kiln_exec_stream_shuffle,
+	[KILN_OP_LOCAL_GATHER] = kiln_exec_local_gather,
+	[KILN_OP_RNG] = kiln_exec_rng,
+	[KILN_OP_DROPOUT] = kiln_exec_dropout,
 };
 
 /* Both waits at once or none; *time becomes that of the post that satisfied them, if later. */
@@ -203,7 +222,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			step(core, s, insn);
 		}
 		s->now += cost.busy;
-		if (insn->opcode == KILN_OP_DMA_COPY) {
+		if (insn->opcode < KILN_OP_LOAD_STATIONARY && exec[insn->opcode]) {	/* DMA */
 			done = core->dma_end;
 		} else {
 			/* An engine completes in order: a NOP says that all before it is done. */

@@ -157,6 +157,22 @@ static inline bool tile_contiguous(const struct tile *tile)
 {
 	return tile->ndim == 1 && tile->stride[0] == 1;
 }
+/* The operands of an instruction; absent ones, and patterns of terms, have no base. */
+struct tiles {
+	struct tile dst, src[2], col[2];
+};
+/* All of them where they lie, dst to be written; columns on the partitions of src[0], or dst. */
+enum kiln_status kiln_tiles(struct kiln_core *core, const struct stream *s,
+			    const struct kiln_insn *insn, struct tiles *t);
+/* The value for partition p: of the column, or the constant if there is none. */
+static inline float tile_scalar(const struct tile *col, uint32_t p, float imm)
+{
+	return col->base ? kiln_load_one(col->base + p * col->pitch, col->dtype) : imm;
+}
+static inline uint32_t tile_chunk(const struct tile *tile, uint32_t at)
+{
+	return tile->count - at < CHUNK ? tile->count - at : CHUNK;
+}
 void kiln_memory_scrub(struct kiln_core *core);
 
 /* One instruction each; KILN_ST_OK, or why not. */
@@ -166,9 +182,16 @@ kiln_exec_fn kiln_exec_load_stationary, kiln_exec_matmul, kiln_exec_transpose;
 kiln_exec_fn kiln_exec_activation;
 kiln_exec_fn kiln_exec_tensor_copy, kiln_exec_tensor_tensor, kiln_exec_tensor_scalar,
 	     kiln_exec_scalar_tensor_tensor, kiln_exec_tensor_reduce, kiln_exec_select,
-	     kiln_exec_reciprocal, kiln_exec_memset;
-kiln_exec_fn kiln_exec_affine_select;
-kiln_exec_fn kiln_exec_dma_copy;
+	     kiln_exec_reciprocal, kiln_exec_memset, kiln_exec_tensor_copy_predicated,
+	     kiln_exec_range_select;
+kiln_exec_fn kiln_exec_tensor_tensor_scan, kiln_exec_bn_stats, kiln_exec_bn_aggr;
+kiln_exec_fn kiln_exec_max8, kiln_exec_find_index8, kiln_exec_match_replace8,
+	     kiln_exec_topk;
+kiln_exec_fn kiln_exec_transpose32, kiln_exec_stream_shuffle, kiln_exec_local_gather;
+kiln_exec_fn kiln_exec_rng, kiln_exec_dropout;
+kiln_exec_fn kiln_exec_affine_select, kiln_exec_iota, kiln_exec_partition_reduce;
+kiln_exec_fn kiln_exec_dma_copy, kiln_exec_dma_gather, kiln_exec_dma_scatter,
+	     kiln_exec_dma_transpose;
 
 /* sequencer.c: run the streams to their end; *engine is where it ended if that was no good one. */
 enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engine);

@@ -77,13 +77,18 @@ static uint64_t passes(const struct kiln_insn *insn)
 {
 	const struct kiln_operand *dst = &insn->dst, *a = &insn->src[0], *b = &insn->src[1];
 	bool psum = a->space == KILN_PSUM || b->space == KILN_PSUM;
-	uint64_t n = elements(insn->opcode == KILN_OP_MEMSET ? dst : a);
+	uint64_t n = elements(a->space ? a : dst);
 
 	switch (insn->opcode) {
 	case KILN_OP_TENSOR_TENSOR:
 	case KILN_OP_SCALAR_TENSOR_TENSOR:
 		return psum || (fast(dst) && fast(a) && fast(b)) ? n : 2 * n;
+	case KILN_OP_TENSOR_TENSOR_SCAN:
+		return 2 * n;
+	case KILN_OP_BN_AGGR:
+		return (13 * n + 2) / 3;
 	case KILN_OP_SELECT:
+	case KILN_OP_TENSOR_COPY_PREDICATED:
 		return a->space != b->space ? n : 2 * n;
 	case KILN_OP_TENSOR_REDUCE:
 		return a->dtype == KILN_BF16 && insn->func != KILN_ALU_MULTIPLY ? (n + 1) / 2 : n;
@@ -96,6 +101,31 @@ static uint64_t passes(const struct kiln_insn *insn)
 	}
 }
 
+/* What only GpSimd has, whatever the rates; 0: anything else. */
+static uint64_t gpsimd_cycles(const struct kiln_insn *insn)
+{
+	const struct kiln_operand *dst = &insn->dst, *a = &insn->src[0];
+	uint64_t e, bytes, piece;
+
+	switch (insn->opcode) {
+	case KILN_OP_AFFINE_SELECT:
+	case KILN_OP_IOTA:
+		return GPSIMD_CYCLES + elements(dst);
+	case KILN_OP_PARTITION_REDUCE:	/* assumed: no source */
+		return GPSIMD_CYCLES + elements(a);
+	case KILN_OP_LOCAL_GATHER:
+		e = insn->func;
+		bytes = kiln_dtype_bytes(a->dtype);
+		piece = 4 / bytes < e ? 4 / bytes : e;
+		/* elements / ((28 + 4 e) / 4 e / piece) */
+		return GPSIMD_CYCLES + (elements(dst) * 4 * e * piece + 27 + 4 * e) / (28 + 4 * e);
+	case KILN_OP_TOPK:
+		return 4 * elements(a) + elements(dst);
+	default:
+		return 0;
+	}
+}
+
 struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine,
 				const struct kiln_insn *insn)
 {
@@ -103,7 +133,7 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 	struct kiln_cost cost;
 	uint64_t cycles, rate = 1;
 
-	if (insn->opcode <= KILN_OP_DMA_COPY) {
+	if (insn->opcode < KILN_OP_LOAD_STATIONARY) {	/* DMA: starting one */
 		cost.busy = cost.latency = SEQUENCER_CYCLES * tick;
 		return cost;
 	}
@@ -127,8 +157,8 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 	cycles = at_least((cycles + rate - 1) / rate, MIN_CYCLES);
 	if (insn->opcode == KILN_OP_ACTIVATION && (insn->flags & KILN_F_REDUCE))
 		cycles += MIN_CYCLES;
-	if (insn->opcode == KILN_OP_AFFINE_SELECT)
-		cycles = GPSIMD_CYCLES + elements(&insn->src[0]);
+	if (gpsimd_cycles(insn))
+		cycles = gpsimd_cycles(insn);
 	cost.busy = cost.latency = (cycles + ACCESS_CYCLES) * tick;
 	return cost;
 }

@@ -10,49 +10,17 @@
 
 #include "engine/state.h"
 
-/* The operands of an instruction; absent ones have no base. */
-struct tiles {
-	struct tile dst, src[2], col[2];
-};
-
-static enum kiln_status resolve(struct kiln_core *core, const struct stream *s,
-				const struct kiln_insn *insn, struct tiles *t)
-{
-	enum kiln_status status = KILN_ST_OK;
-
-	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++) {
-		t->src[i].base = NULL;
-		if (insn->src[i].space == KILN_SBUF || insn->src[i].space == KILN_PSUM)
-			status = kiln_tile(core, s, &insn->src[i], &t->src[i]);
-	}
-	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++)
-		status = kiln_column(core, s, &insn->col[i], &t->src[0], &t->col[i]);
-	if (status == KILN_ST_OK)
-		status = kiln_tile_out(core, s, &insn->dst, &t->dst);
-	return status;
-}
-
-static float scalar(const struct tile *col, uint32_t p, float imm)
-{
-	return col->base ? kiln_load_one(col->base + p * col->pitch, col->dtype) : imm;
-}
-
-static uint32_t chunk(const struct tile *tile, uint32_t at)
-{
-	return tile->count - at < CHUNK ? tile->count - at : CHUNK;
-}
-
 enum kiln_status kiln_exec_tensor_copy(struct kiln_core *core, struct stream *s,
 				       const struct kiln_insn *insn)
 {
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
 		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = chunk(&t.dst, at);
+			uint32_t n = tile_chunk(&t.dst, at);
 
 			if (t.src[0].dtype != t.dst.dtype) {
 				kiln_tile_store(core, &t.dst, p, at, n,
@@ -77,13 +45,13 @@ enum kiln_status kiln_exec_tensor_tensor(struct kiln_core *core, struct stream *
 					 const struct kiln_insn *insn)
 {
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
 		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = chunk(&t.dst, at);
+			uint32_t n = tile_chunk(&t.dst, at);
 			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
 			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
 
@@ -102,16 +70,16 @@ enum kiln_status kiln_exec_tensor_scalar(struct kiln_core *core, struct stream *
 	bool reverse0 = insn->flags & KILN_F_REVERSE0;
 	bool reverse1 = insn->flags & KILN_F_REVERSE1;
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float s0 = scalar(&t.col[0], p, insn->imm[0]);
-		float s1 = scalar(&t.col[1], p, insn->imm[1]);
+		float s0 = tile_scalar(&t.col[0], p, insn->imm[0]);
+		float s1 = tile_scalar(&t.col[1], p, insn->imm[1]);
 
 		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = chunk(&t.dst, at);
+			uint32_t n = tile_chunk(&t.dst, at);
 			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
 
 			core->ops->binary_scalar(insn->func, core->z, a, s0, reverse0, n);
@@ -132,15 +100,15 @@ enum kiln_status kiln_exec_scalar_tensor_tensor(struct kiln_core *core, struct s
 	bool reverse0 = insn->flags & KILN_F_REVERSE0;
 	bool reverse1 = insn->flags & KILN_F_REVERSE1;
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float s0 = scalar(&t.col[0], p, insn->imm[0]);
+		float s0 = tile_scalar(&t.col[0], p, insn->imm[0]);
 
 		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = chunk(&t.dst, at);
+			uint32_t n = tile_chunk(&t.dst, at);
 			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
 			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
 
@@ -164,7 +132,7 @@ enum kiln_status kiln_exec_tensor_reduce(struct kiln_core *core, struct stream *
 	uint32_t inner = op->size[op->ndim - 1];
 	float sign = insn->flags & KILN_F_NEGATE ? -1 : 1;
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
@@ -194,15 +162,15 @@ enum kiln_status kiln_exec_select(struct kiln_core *core, struct stream *s,
 				  const struct kiln_insn *insn)
 {
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float s0 = scalar(&t.col[0], p, insn->imm[0]);
+		float s0 = tile_scalar(&t.col[0], p, insn->imm[0]);
 
 		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = chunk(&t.dst, at);
+			uint32_t n = tile_chunk(&t.dst, at);
 			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
 			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
 
@@ -219,13 +187,13 @@ enum kiln_status kiln_exec_reciprocal(struct kiln_core *core, struct stream *s,
 				      const struct kiln_insn *insn)
 {
 	struct tiles t;
-	enum kiln_status status = resolve(core, s, insn, &t);
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
 		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = chunk(&t.dst, at);
+			uint32_t n = tile_chunk(&t.dst, at);
 
 			core->ops->reciprocal(core->z, kiln_tile_load(core, &t.src[0], p, at, n,
 								      core->x), n);
@@ -249,9 +217,93 @@ enum kiln_status kiln_exec_memset(struct kiln_core *core, struct stream *s,
 		core->z[i] = insn->imm[0];
 	for (uint32_t p = 0; p < dst.partitions; p++) {
 		for (uint32_t at = 0; at < dst.count; at += CHUNK) {
-			kiln_tile_store(core, &dst, p, at, chunk(&dst, at), core->z);
+			kiln_tile_store(core, &dst, p, at, tile_chunk(&dst, at), core->z);
 			if (aborted(core))
 				return KILN_ST_OK;
+		}
+	}
+	return KILN_ST_OK;
+}
+
+/*
+ * Where the predicate is not zero, dst becomes src[0]; elsewhere it stays as it
+ * is, to the bit. The same type on both sides: bits unchanged.
+ */
+enum kiln_status kiln_exec_tensor_copy_predicated(struct kiln_core *core, struct stream *s,
+						  const struct kiln_insn *insn)
+{
+	bool reverse = insn->flags & KILN_F_REVERSE0;
+	struct tiles t;
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+	uint8_t *old = (uint8_t *)core->row[0], *new = (uint8_t *)core->row[1];
+	uint32_t esize;
+
+	if (status != KILN_ST_OK)
+		return status;
+	esize = t.dst.esize;
+	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
+			uint32_t n = tile_chunk(&t.dst, at);
+			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
+
+			kiln_tile_gather(&t.dst, p, at, n, old);
+			if (t.src[0].dtype == t.dst.dtype)
+				kiln_tile_gather(&t.src[0], p, at, n, new);
+			else
+				core->ops->store(new, kiln_tile_load(core, &t.src[0], p, at, n,
+								     core->x), n, t.dst.dtype);
+			for (uint32_t i = 0; i < n; i++) {
+				if ((b[i] != 0) != reverse)
+					memcpy(old + i * esize, new + i * esize, esize);
+			}
+			kiln_tile_scatter(&t.dst, p, at, n, old);
+			if (aborted(core))
+				return KILN_ST_OK;
+		}
+	}
+	return KILN_ST_OK;
+}
+
+/*
+ * v = i + imm[0] in fp32, i the element's index in its partition; dst = src[0]
+ * where both v func col[0] and v func1 col[1] hold, imm[1] elsewhere. REDUCE:
+ * src[1] = the greatest of the results in fp32, before they become dst's type.
+ */
+enum kiln_status kiln_exec_range_select(struct kiln_core *core, struct stream *s,
+					const struct kiln_insn *insn)
+{
+	struct tiles t;
+	struct tile max = { .base = NULL };
+	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+
+	if (status == KILN_ST_OK && insn->src[1].space)
+		status = kiln_tile_out(core, s, &insn->src[1], &max);
+	if (status != KILN_ST_OK)
+		return status;
+	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+		float b0 = tile_scalar(&t.col[0], p, 0), b1 = tile_scalar(&t.col[1], p, 0);
+		float lane[KILN_LANES], most;
+
+		kiln_reduce_start(KILN_ALU_MAX, lane);
+		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
+			uint32_t n = tile_chunk(&t.dst, at);
+			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
+
+			for (uint32_t i = 0; i < n; i++)
+				core->y[i] = (float)(at + i) + insn->imm[0];
+			core->ops->binary_scalar(insn->func, core->z, core->y, b0, false, n);
+			core->ops->binary_scalar(insn->func1, core->y, core->y, b1, false, n);
+			core->ops->binary(KILN_ALU_MULTIPLY, core->y, core->y, core->z, n);
+			core->ops->select(core->z, core->y, a, insn->imm[1], n);
+			if (max.base)
+				core->ops->reduce(KILN_ALU_MAX, lane, core->z, n);
+			kiln_tile_store(core, &t.dst, p, at, n, core->z);
+			if (aborted(core))
+				return KILN_ST_OK;
+		}
+		if (max.base) {
+			most = kiln_reduce_fold(KILN_ALU_MAX, lane);
+			kiln_tile_store(core, &max, p, 0, 1, &most);
 		}
 	}
 	return KILN_ST_OK;

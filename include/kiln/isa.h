@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define KILN_ISA_MAJOR		1
-#define KILN_ISA_MINOR		0
+#define KILN_ISA_MINOR		1
 
 #define KILN_PARTITIONS		128
 #define KILN_PSUM_BANK_BYTES	2048	/* of each partition; 512 fp32 */

@@ -47,6 +47,8 @@ enum kiln_func_kind {
 	R_REDUCE,	/* ADD, MAX, MIN, MULTIPLY */
 	R_ACT,		/* enum kiln_activation */
 	R_RING,		/* a number, below KILN_DMA_RINGS */
+	R_REGISTER,	/* a register's number */
+	R_POWER,	/* 1, 2, 4, 8, 16 or 32 */
 };
 
 /* A flag with its name: the bits of insn->flags below, one for the name above. */
@@ -94,6 +96,7 @@ struct kiln_rule {
 	uint8_t shape;			/* enum kiln_shape */
 	bool dma;			/* may start at any partition */
 	uint8_t since;			/* generation */
+	const char *cost;		/* for docs/isa.md; time.c is what counts */
 };
 
 static const struct kiln_rule kiln_rules[256] = {
@@ -325,6 +328,14 @@ static inline enum kiln_verdict kiln_check_func(struct kiln_check *c, uint8_t ki
 		if (func < KILN_DMA_RINGS)
 			return KILN_FITS;
 		return kiln_wrong(c, NULL, "ring %lld: 0 to 15", func, 0, 0, 0);
+	case R_REGISTER:
+		if (func < KILN_REGISTERS)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "register %lld of 64", func, 0, 0, 0);
+	case R_POWER:
+		if (func && func <= 32 && !(func & (func - 1)))
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "%lld elements: 1, 2, 4, 8, 16 or 32", func, 0, 0, 0);
 	default:
 		if (!func)
 			return KILN_FITS;
@@ -365,6 +376,17 @@ static inline enum kiln_verdict kiln_check_same(struct kiln_check *c, const char
 	return KILN_FITS;
 }
 
+/* [partitions, n] */
+static inline enum kiln_verdict kiln_check_sized(struct kiln_check *c, const char *name,
+						 const struct kiln_operand *op,
+						 long long partitions, long long n)
+{
+	if (op->partitions == partitions && (long long)kiln_elements(op, op->ndim) == n)
+		return KILN_FITS;
+	return kiln_wrong(c, name, "[%lld, %lld], not [%lld, %lld]", op->partitions,
+			  kiln_elements(op, op->ndim), partitions, n);
+}
+
 static inline enum kiln_verdict kiln_check_dma(struct kiln_check *c,
 					       const struct kiln_insn *insn)
 {
@@ -389,11 +411,91 @@ static inline enum kiln_verdict kiln_check_dma(struct kiln_check *c,
 	    kiln_dtype_bytes((enum kiln_dtype)shape->dtype) !=
 	    kiln_dtype_bytes((enum kiln_dtype)src->dtype))
 		return kiln_wrong(c, NULL, "elements of different sizes", 0, 0, 0, 0);
+	if ((insn->flags & KILN_F_ACCUMULATE) && dst->dtype != src->dtype)
+		return kiln_wrong(c, NULL, "src and dst are not of one type", 0, 0, 0, 0);
 	if (dst->space == KILN_DRAM)
 		verdict = kiln_check_dram(c, "dst", dst, shape->ndim);
 	if (src->space == KILN_DRAM && verdict == KILN_FITS)
 		verdict = kiln_check_dram(c, "src", src, shape->ndim);
 	return verdict;
+}
+
+/* One side is a tile, the other rows of DRAM that a list names. */
+static inline enum kiln_verdict kiln_check_index(struct kiln_check *c,
+						 const struct kiln_insn *insn)
+{
+	const struct kiln_operand *dst = &insn->dst, *src = &insn->src[0];
+	const struct kiln_operand *index = &insn->src[1];
+	bool gather = src->space == KILN_DRAM;
+	const struct kiln_operand *tile = gather ? dst : src, *rows = gather ? src : dst;
+	enum kiln_verdict verdict;
+
+	if (dst->dtype != src->dtype)
+		return kiln_wrong(c, NULL, "src and dst are not of one type", 0, 0, 0, 0);
+	verdict = kiln_check_dram(c, gather ? "src" : "dst", rows, tile->ndim);
+	if (verdict != KILN_FITS)
+		return verdict;
+	if (index->space == KILN_DRAM)
+		return kiln_check_dram(c, "index", index, 0);
+	return kiln_check_sized(c, "index", index, tile->partitions, 1);
+}
+
+static inline enum kiln_verdict kiln_check_dma_transpose(struct kiln_check *c,
+							 const struct kiln_insn *insn)
+{
+	const struct kiln_operand *dst = &insn->dst, *src = &insn->src[0];
+
+	if (dst->dtype != src->dtype || kiln_dtype_bytes((enum kiln_dtype)dst->dtype) != 2)
+		return kiln_wrong(c, NULL, "src and dst are not of one type of two bytes",
+				  0, 0, 0, 0);
+	if (dst->ndim != 1)
+		return kiln_wrong(c, "dst", "%lld dimensions, not 1", dst->ndim, 0, 0, 0);
+	if (src->space == KILN_DRAM)
+		return kiln_check_dram(c, "src", src, 1);
+	if (src->ndim != 1)
+		return kiln_wrong(c, "src", "%lld dimensions, not 1", src->ndim, 0, 0, 0);
+	return kiln_check_sized(c, "src", src, dst->size[0], dst->partitions);
+}
+
+/* Of so many elements, from least to most. */
+static inline enum kiln_verdict kiln_check_count(struct kiln_check *c, const char *name,
+						 const struct kiln_operand *op,
+						 long long least, long long most)
+{
+	long long n = kiln_elements(op, op->ndim);
+
+	if (n >= least && n <= most)
+		return KILN_FITS;
+	return kiln_wrong(c, name, "%lld elements, %lld to %lld", n, least, most, 0);
+}
+
+/* GpSimd's gather, whose func is known to be good. */
+static inline enum kiln_verdict kiln_check_gather(struct kiln_check *c,
+						  const struct kiln_insn *insn)
+{
+	const struct kiln_operand *dst = &insn->dst, *src = &insn->src[0];
+	const struct kiln_operand *index = &insn->src[1];
+	uint64_t n = kiln_elements(dst, dst->ndim) / insn->func;
+	enum kiln_verdict verdict;
+
+	if (dst->partitions % 16 || dst->partitions != src->partitions ||
+	    dst->partitions != index->partitions)
+		return kiln_wrong(c, NULL, "%lld, %lld and %lld partitions: the same multiple of 16",
+				  dst->partitions, src->partitions, index->partitions, 0);
+	if (dst->dtype != src->dtype)
+		return kiln_wrong(c, NULL, "src and dst are not of one type", 0, 0, 0, 0);
+	if (kiln_elements(dst, dst->ndim) % insn->func ||
+	    kiln_elements(src, src->ndim) % insn->func)
+		return kiln_wrong(c, NULL, "%lld and %lld elements, not in pieces of %lld",
+				  kiln_elements(src, src->ndim), kiln_elements(dst, dst->ndim),
+				  insn->func, 0);
+	verdict = kiln_check_count(c, "src", src, 1, 65535);
+	if (verdict != KILN_FITS)
+		return verdict;
+	if (n > 4096 || (n + 15) / 16 > kiln_elements(index, index->ndim))
+		return kiln_wrong(c, "index", "%lld indices, of %lld there and 4096 at most", n,
+				  16 * kiln_elements(index, index->ndim), 0, 0);
+	return KILN_FITS;
 }
 
 /* Sizes of the operands against each other. They are known to be well formed. */
@@ -444,6 +546,79 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 		return verdict == KILN_FITS ? kiln_check_same(c, "src", a, dst) : verdict;
 	case KILN_SHAPE_DMA:
 		return kiln_check_dma(c, insn);
+	case KILN_SHAPE_DMA_INDEX:
+		return kiln_check_index(c, insn);
+	case KILN_SHAPE_DMA_TRANSPOSE:
+		return kiln_check_dma_transpose(c, insn);
+	case KILN_SHAPE_SCAN:
+		if (a->space == KILN_PSUM && b->space == KILN_PSUM)
+			return kiln_wrong(c, NULL, "both sources in PSUM", 0, 0, 0, 0);
+		verdict = kiln_check_same(c, "src", a, dst);
+		return verdict == KILN_FITS ? kiln_check_same(c, "src1", b, dst) : verdict;
+	case KILN_SHAPE_RANGE:
+		verdict = kiln_check_same(c, "src", a, dst);
+		if (verdict == KILN_FITS && b->space)
+			verdict = kiln_check_sized(c, "max", b, dst->partitions, 1);
+		return verdict;
+	case KILN_SHAPE_TRANSPOSE32:
+		if (a->partitions > 32 || in > 32 || dst->partitions != in ||
+		    out != a->partitions)
+			return kiln_wrong(c, NULL, "src [%lld, %lld], dst [%lld, %lld]",
+					  a->partitions, in, dst->partitions, out);
+		if (dst->dtype != a->dtype)
+			return kiln_wrong(c, NULL, "src and dst are not of one type", 0, 0, 0, 0);
+		return KILN_FITS;
+	case KILN_SHAPE_SHUFFLE:
+		if (dst->partitions % 32)
+			return kiln_wrong(c, "dst", "%lld partitions: 32, 64, 96 or 128",
+					  dst->partitions, 0, 0, 0);
+		if (dst->dtype != a->dtype)
+			return kiln_wrong(c, NULL, "src and dst are not of one type", 0, 0, 0, 0);
+		return kiln_check_same(c, "src", a, dst);
+	case KILN_SHAPE_MAX8:
+		verdict = kiln_check_count(c, "src", a, 8, 16384);
+		return verdict == KILN_FITS ?
+			kiln_check_sized(c, "dst", dst, a->partitions, 8) : verdict;
+	case KILN_SHAPE_FIND8:
+	case KILN_SHAPE_REPLACE8:
+		verdict = kiln_check_count(c, "src", a, 8, 16384);
+		if (verdict == KILN_FITS)
+			verdict = kiln_check_sized(c, "vals", b, a->partitions, 8);
+		if (verdict == KILN_FITS)
+			verdict = rule->shape == KILN_SHAPE_FIND8 ?
+				kiln_check_sized(c, "dst", dst, a->partitions, 8) :
+				kiln_check_same(c, "src", a, dst);
+		return verdict;
+	case KILN_SHAPE_BN_STATS:
+		verdict = kiln_check_count(c, "src", a, 1, 512);
+		return verdict == KILN_FITS ?
+			kiln_check_sized(c, "dst", dst, a->partitions, 6) : verdict;
+	case KILN_SHAPE_BN_AGGR:
+		if (in % 3)
+			return kiln_wrong(c, "src", "%lld elements, no multiple of 3", in, 0, 0, 0);
+		return kiln_check_sized(c, "dst", dst, a->partitions, 2);
+	case KILN_SHAPE_SEED:
+		verdict = kiln_check_dram(c, "seed", b, 0);
+		if (verdict == KILN_FITS && b->dram.step[0])
+			return kiln_wrong(c, "seed", "a step", 0, 0, 0, 0);
+		if (verdict == KILN_FITS && a->space)
+			verdict = kiln_check_same(c, "src", a, dst);
+		return verdict;
+	case KILN_SHAPE_IOTA:
+		return kiln_check_dram(c, "terms", b, dst->ndim);
+	case KILN_SHAPE_PARTITIONS:
+		return kiln_check_sized(c, "dst", dst, 1, in);
+	case KILN_SHAPE_GATHER:
+		return kiln_check_gather(c, insn);
+	case KILN_SHAPE_TOPK:
+		verdict = kiln_check_count(c, "src", a, 1, 65535);
+		if (verdict == KILN_FITS)
+			verdict = kiln_check_count(c, "dst", dst, 1, in);
+		if (verdict == KILN_FITS)
+			verdict = kiln_check_sized(c, "dst", dst, a->partitions, out);
+		if (verdict == KILN_FITS)
+			verdict = kiln_check_sized(c, "index", b, a->partitions, out);
+		return verdict;
 	default:
 		return KILN_FITS;
 	}

@@ -73,6 +73,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 	uint32_t n = rng() % 3 ? 4 * (rng() % 128 + 1) : rng() % 700 + 1;
 	enum kiln_dtype dtype = rng() % 5 + 1;
 	bool psum = engine != KILN_GPSIMD;
+	struct kiln_operand seed = { 0 };
 
 	do {
 		i = rng() % (sizeof(table) / sizeof(table[0]));
@@ -119,6 +120,9 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		insn->dst = insn->src[0];
 	if (insn->opcode >= KILN_OP_TENSOR_TENSOR)
 		insn->func = rng() % KILN_ALU_OPS;
+	seed.space = KILN_DRAM;
+	seed.dram.base = rng() % 4;
+	seed.dram.offset = rng();
 	switch (insn->opcode) {
 	case KILN_OP_DMA_COPY:
 		insn->func = rng() % 16;
@@ -127,6 +131,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 			insn->src[0] = random_dram(dtype);
 		else
 			insn->dst = random_dram(dtype);
+		insn->flags = rng() % 4 ? 0 : KILN_F_ACCUMULATE;
 		if (rng() % 4 == 0) {
 			insn->src[1] = tile_at(KILN_SBUF, dtype, 0, partitions, 0, n);
 			insn->src[0] = random_dram(dtype);
@@ -155,6 +160,110 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 			insn->flags = KILN_F_REDUCE;
 			insn->col[1] = column_at(KILN_SBUF, KILN_F32, rng() % 200000 & ~3u);
 		}
+		break;
+	case KILN_OP_DMA_GATHER:
+	case KILN_OP_DMA_SCATTER:
+		insn->func = rng() % 16;
+		insn->func1 = rng() % 4;
+		insn->flags = rng() % 4;
+		insn->src[0] = insn->dst = random_tile(KILN_SBUF, dtype, partitions, n);
+		*(insn->opcode == KILN_OP_DMA_GATHER ? &insn->src[0] : &insn->dst) =
+			random_dram(dtype);
+		insn->src[1] = rng() % 2 ? dram_at(KILN_U32, 2, 0, rng() % 4, 0) :
+			tile_at(KILN_SBUF, KILN_I32, 0, partitions, rng() % 4096 * 4, 1);
+		break;
+	case KILN_OP_DMA_TRANSPOSE:
+		insn->func = rng() % 16;
+		n = rng() % 128 + 1;
+		insn->dst = tile_at(KILN_SBUF, KILN_BF16, 0, n, rng() % 4096 * 2, partitions);
+		insn->src[0] = rng() % 2 ? random_dram(KILN_BF16) :
+			tile_at(KILN_SBUF, KILN_BF16, 0, partitions, rng() % 4096 * 2, n);
+		break;
+	case KILN_OP_IOTA:
+		insn->src[1] = seed;
+		insn->src[1].dram.step[0] = rng();
+		insn->src[1].dram.step[1] = rng();
+		/* fall through */
+	case KILN_OP_RNG:
+		insn->func = 0;
+		memset(&insn->src[0], 0, sizeof(insn->src[0]));
+		if (insn->opcode == KILN_OP_RNG)
+			insn->src[1] = seed;
+		break;
+	case KILN_OP_DROPOUT:
+		insn->func = 0;
+		insn->src[1] = seed;
+		insn->imm[0] = 0.5;
+		break;
+	case KILN_OP_RANGE_SELECT:
+		insn->func = KILN_ALU_EQ + rng() % 6;
+		insn->func1 = KILN_ALU_EQ + rng() % 6;
+		insn->col[0] = column_at(KILN_PSUM, KILN_I32, rng() % 17000 & ~3u);
+		insn->col[1] = column_at(KILN_SBUF, KILN_F32, rng() % 17000 & ~3u);
+		if (rng() % 2)
+			insn->src[1] = tile_at(KILN_PSUM, KILN_BF16, 0, partitions, 64, 1);
+		break;
+	case KILN_OP_TENSOR_TENSOR_SCAN:
+		insn->func1 = rng() % KILN_ALU_OPS;
+		insn->src[1] = random_tile(KILN_SBUF, rng() % 5 + 1, partitions, n);
+		break;
+	case KILN_OP_TENSOR_COPY_PREDICATED:
+		insn->func = 0;
+		insn->flags = rng() % 2;
+		insn->src[1] = random_tile(KILN_SBUF, KILN_U8, partitions, n);
+		break;
+	case KILN_OP_TRANSPOSE32:
+		insn->func = 0;
+		partitions = rng() % 32 + 1;
+		n = rng() % 32 + 1;
+		insn->src[0] = random_tile(KILN_SBUF, dtype, partitions, n);
+		insn->dst = random_tile(KILN_PSUM, dtype, n, partitions);
+		break;
+	case KILN_OP_STREAM_SHUFFLE:
+		insn->func = 0;
+		insn->src[0].partitions = insn->dst.partitions = 32 * (rng() % 4 + 1);
+		insn->dst.dtype = dtype;
+		insn->col[0] = column_at(KILN_SBUF, KILN_U8, rng() % 200000);
+		break;
+	case KILN_OP_PARTITION_REDUCE:
+		insn->func = KILN_ALU_MAX;
+		insn->dst.partitions = 1;
+		break;
+	case KILN_OP_MAX8:
+		insn->func = 0;
+		insn->dst = random_tile(KILN_SBUF, KILN_F32, partitions, 8);
+		break;
+	case KILN_OP_FIND_INDEX8:
+		insn->dst = random_tile(KILN_SBUF, KILN_U32, partitions, 8);
+		/* fall through */
+	case KILN_OP_MATCH_REPLACE8:
+		insn->func = 0;
+		insn->src[1] = random_tile(KILN_SBUF, rng() % 5 + 1, partitions, 8);
+		if (insn->opcode == KILN_OP_MATCH_REPLACE8)
+			insn->col[0] = column_at(KILN_SBUF, KILN_U32, rng() % 200000 & ~3u);
+		break;
+	case KILN_OP_BN_STATS:
+		insn->func = 0;
+		insn->dst = random_tile(KILN_SBUF, KILN_F32, partitions, 6);
+		break;
+	case KILN_OP_BN_AGGR:
+		insn->func = 0;
+		insn->src[0] = random_tile(KILN_SBUF, dtype, partitions, 3 * (n / 3 + 1));
+		insn->dst = random_tile(KILN_SBUF, KILN_F32, partitions, 2);
+		break;
+	case KILN_OP_LOCAL_GATHER:
+		insn->func = 1u << rng() % 6;
+		partitions = 16 * (rng() % 8 + 1);
+		insn->src[0] = random_tile(KILN_SBUF, dtype, partitions, insn->func * (n / 4 + 1));
+		insn->src[1] = tile_at(KILN_SBUF, KILN_I32, 0, partitions, rng() % 4096 * 4, 4);
+		insn->dst = random_tile(KILN_SBUF, dtype, partitions, insn->func * (rng() % 64 + 1));
+		break;
+	case KILN_OP_TOPK:
+		insn->func = 0;
+		insn->src[0] = random_tile(KILN_SBUF, KILN_BF16, partitions, n + 40000 * (rng() % 2));
+		n = rng() % n + 1;
+		insn->dst = random_tile(KILN_SBUF, KILN_BF16, partitions, n);
+		insn->src[1] = random_tile(KILN_SBUF, KILN_U32, partitions, n);
 		break;
 	case KILN_OP_TENSOR_COPY:
 	case KILN_OP_RECIPROCAL:

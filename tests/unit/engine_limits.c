@@ -32,7 +32,71 @@ static struct kiln_insn good(uint8_t opcode)
 	case KILN_OP_TENSOR_TENSOR:
 	case KILN_OP_SCALAR_TENSOR_TENSOR:
 	case KILN_OP_SELECT:
+	case KILN_OP_TENSOR_COPY_PREDICATED:
+	case KILN_OP_TENSOR_TENSOR_SCAN:
 		insn.src[1] = other;
+		break;
+	case KILN_OP_DMA_GATHER:
+		insn.src[0] = dram_at(KILN_F32, 1, 0, 64, 1);
+		insn.src[1] = tile_at(KILN_SBUF, KILN_U32, 0, 128, 65536, 1);
+		break;
+	case KILN_OP_DMA_SCATTER:
+		insn.src[0] = insn.dst;
+		insn.dst = dram_at(KILN_F32, 1, 0, 64, 1);
+		insn.src[1] = tile_at(KILN_SBUF, KILN_U32, 0, 128, 65536, 1);
+		break;
+	case KILN_OP_DMA_TRANSPOSE:
+		insn.src[0] = dram_at(KILN_BF16, 1, 0, 128, 1);
+		insn.dst.dtype = KILN_BF16;
+		break;
+	case KILN_OP_RANGE_SELECT:
+		insn.func = KILN_ALU_GE;
+		insn.func1 = KILN_ALU_LT;
+		insn.col[0] = insn.col[1] = column_at(KILN_SBUF, KILN_F32, 0);
+		break;
+	case KILN_OP_IOTA:
+	case KILN_OP_RNG:
+		memset(&insn.src[0], 0, sizeof(insn.src[0]));
+		/* fall through */
+	case KILN_OP_DROPOUT:
+		insn.src[1].space = KILN_DRAM;
+		break;
+	case KILN_OP_TRANSPOSE32:
+		insn.src[0] = tile_at(KILN_SBUF, KILN_F32, 32, 32, 0, 16);
+		insn.dst = tile_at(KILN_PSUM, KILN_F32, 96, 16, 0, 32);
+		break;
+	case KILN_OP_STREAM_SHUFFLE:
+		insn.col[0] = column_at(KILN_SBUF, KILN_U32, 65536);
+		break;
+	case KILN_OP_PARTITION_REDUCE:
+		insn.func = KILN_ALU_MAX;
+		insn.dst.partitions = 1;
+		break;
+	case KILN_OP_MAX8:
+		insn.dst.size[0] = 8;
+		break;
+	case KILN_OP_FIND_INDEX8:
+		insn.dst.dtype = KILN_U32;
+		insn.dst.size[0] = 8;
+		/* fall through */
+	case KILN_OP_MATCH_REPLACE8:
+		insn.src[1] = other;
+		insn.src[1].size[0] = 8;
+		break;
+	case KILN_OP_BN_STATS:
+		insn.dst.size[0] = 6;
+		break;
+	case KILN_OP_BN_AGGR:
+		insn.src[0].size[0] = 63;
+		insn.dst.size[0] = 2;
+		break;
+	case KILN_OP_LOCAL_GATHER:
+		insn.func = 4;
+		insn.src[1] = tile_at(KILN_SBUF, KILN_U32, 0, 128, 65536, 1);
+		break;
+	case KILN_OP_TOPK:
+		insn.src[0].dtype = insn.dst.dtype = KILN_BF16;
+		insn.src[1] = tile_at(KILN_SBUF, KILN_U32, 0, 128, 65536, 64);
 		break;
 	case KILN_OP_TENSOR_REDUCE:
 		insn.func = KILN_ALU_ADD;
@@ -59,8 +123,15 @@ static enum kiln_engine engine_of(uint8_t opcode)
 	case KILN_OP_ACTIVATION:
 		return KILN_SCALAR;
 	case KILN_OP_AFFINE_SELECT:
+	case KILN_OP_IOTA:
+	case KILN_OP_PARTITION_REDUCE:
+	case KILN_OP_LOCAL_GATHER:
+	case KILN_OP_TOPK:
 		return KILN_GPSIMD;
 	case KILN_OP_DMA_COPY:
+	case KILN_OP_DMA_GATHER:
+	case KILN_OP_DMA_SCATTER:
+	case KILN_OP_DMA_TRANSPOSE:
 		return KILN_SYNC;
 	default:
 		return KILN_VECTOR;
@@ -110,7 +181,11 @@ static void test_good(void)
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (table[i].opcode >= KILN_OP_DMA_COPY) {
+		if (table[i].opcode == KILN_OP_RANGE_SELECT && m->generation == 1) {
+			struct kiln_insn insn = good(table[i].opcode);
+
+			refused(&insn, KILN_VECTOR, KILN_ST_ILLEGAL, 0, "from trn2 on");
+		} else if (table[i].opcode >= KILN_OP_DMA_COPY) {
 			struct kiln_insn insn = good(table[i].opcode);
 			struct kiln_outcome o = run_one(engine_of(table[i].opcode), &insn);
 
@@ -258,6 +333,117 @@ static void test_operands(void)
 	WRONG(MATMUL, insn.dst.addr = 2048 - 128, operand, 0);
 	WRONG(MATMUL, (insn.dst.addr = 2048 - 264, insn.dst.reg = 2), operand, 0);
 	WRONG(TRANSPOSE, insn.dst.addr = 2048 - 256, operand, 0);
+}
+
+/* The same for the instructions that have shapes of their own. */
+static void test_shapes(void)
+{
+	const enum kiln_status operand = KILN_ST_OPERAND, memory = KILN_ST_MEMORY;
+	const struct kiln_operand none = { 0 };
+
+	WRONG(DMA_COPY, (insn.flags = KILN_F_ACCUMULATE, insn.src[0].dtype = KILN_I32), operand, 0);
+	WRONG(DMA_COPY, insn.func1 = 1, operand, 0);
+	WRONG(DMA_GATHER, insn.dst.dtype = KILN_I32, operand, 0);
+	WRONG(DMA_GATHER, insn.dst = dram_at(KILN_F32, 1, 0, 64, 1), operand, 0);
+	WRONG(DMA_GATHER, insn.src[0] = tile_at(KILN_SBUF, KILN_F32, 0, 128, 0, 64), operand, 0);
+	WRONG(DMA_GATHER, insn.func1 = 64, operand, 0);
+	WRONG(DMA_GATHER, insn.flags = 4, operand, 0);
+	WRONG(DMA_GATHER, insn.src[0].dram.step[2] = 1, operand, 0);
+	WRONG(DMA_GATHER, insn.src[1].dtype = KILN_F32, operand, 0);
+	WRONG(DMA_GATHER, insn.src[1].partitions = 127, operand, 0);
+	WRONG(DMA_GATHER, insn.src[1].size[0] = 2, operand, 0);
+	WRONG(DMA_GATHER, insn.src[1] = none, operand, 0);
+	WRONG(DMA_GATHER, insn.src[1] = dram_at(KILN_U32, 1, 0, 1, 1), operand, 0);
+	WRONG(DMA_GATHER, (insn.src[1].reg = 2, insn.src[1].addr = 1), operand, 0);
+	WRONG(DMA_SCATTER, insn.src[1].dtype = KILN_U8, operand, 0);
+	WRONG(DMA_SCATTER, insn.dst.dtype = KILN_U32, operand, 0);
+	/* index 0, where there are no rows */
+	WRONG(DMA_GATHER, insn.func1 = 4, memory, DATA);
+	WRONG(DMA_SCATTER, insn.func1 = 4, memory, DATA);
+	WRONG(DMA_TRANSPOSE, insn.dst.dtype = KILN_F32, operand, 0);
+	WRONG(DMA_TRANSPOSE, insn.dst.dtype = insn.src[0].dtype = KILN_F32, operand, 0);
+	WRONG(DMA_TRANSPOSE, (insn.dst.ndim = 2, insn.dst.size[1] = 1), operand, 0);
+	WRONG(DMA_TRANSPOSE, insn.src[0].dram.step[2] = 1, operand, 0);
+	WRONG(DMA_TRANSPOSE, insn.src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 64, 0, 127), operand, 0);
+
+	if (m->generation > 1) {
+		WRONG(RANGE_SELECT, insn.func = KILN_ALU_ADD, operand, 0);
+		WRONG(RANGE_SELECT, insn.func1 = KILN_ALU_OPS, operand, 0);
+		WRONG(RANGE_SELECT, memset(&insn.col[0], 0, sizeof(insn.col[0])), operand, 0);
+		WRONG(RANGE_SELECT, memset(&insn.col[1], 0, sizeof(insn.col[1])), operand, 0);
+		WRONG(RANGE_SELECT, insn.src[1] = insn.src[0], operand, 0);
+		WRONG(RANGE_SELECT, insn.flags = KILN_F_REDUCE, operand, 0);
+	}
+	WRONG(IOTA, insn.src[1].dram.step[2] = 1, operand, 0);
+	WRONG(IOTA, insn.src[1].dram.base = 64, operand, 0);
+	WRONG(IOTA, insn.src[1].dtype = KILN_I32, operand, 0);
+	WRONG(IOTA, insn.src[1] = none, operand, 0);
+	WRONG(IOTA, (insn.dst.ndim = 4, insn.dst.size[1] = insn.dst.size[2] = insn.dst.size[3] = 1),
+	      operand, 0);
+	WRONG(IOTA, insn.dst = tile_at(KILN_PSUM, KILN_F32, 0, 128, 0, 64), operand, 0);
+	WRONG(RNG, insn.src[1].dram.step[0] = 1, operand, 0);
+	WRONG(RNG, insn.src[0] = insn.dst, operand, 0);
+	WRONG(DROPOUT, insn.src[1].dram.step[1] = 1, operand, 0);
+	WRONG(DROPOUT, insn.src[0].size[0] = 63, operand, 0);
+	WRONG(TENSOR_COPY_PREDICATED, insn.src[1] = none, operand, 0);
+	WRONG(TENSOR_COPY_PREDICATED, insn.src[1].size[0] = 63, operand, 0);
+	WRONG(TENSOR_COPY_PREDICATED, insn.flags = 2, operand, 0);
+	WRONG(TENSOR_TENSOR_SCAN, insn.src[0] = insn.src[1] =
+	      tile_at(KILN_PSUM, KILN_F32, 0, 128, 0, 64), operand, 0);
+	WRONG(TENSOR_TENSOR_SCAN, insn.src[1].size[0] = 63, operand, 0);
+	WRONG(TENSOR_TENSOR_SCAN, insn.imm[1] = 1, operand, 0);
+	WRONG(TRANSPOSE32, insn.dst.dtype = KILN_I32, operand, 0);
+	WRONG(TRANSPOSE32, insn.dst.size[0] = 16, operand, 0);
+	WRONG(TRANSPOSE32, (insn.src[0].size[0] = 33, insn.dst.partition = 0,
+			    insn.dst.partitions = 33), operand, 0);
+	WRONG(TRANSPOSE32, (insn.src[0].partition = 0, insn.src[0].partitions = 33,
+			    insn.dst.size[0] = 33), operand, 0);
+	WRONG(STREAM_SHUFFLE, insn.dst.partitions = insn.src[0].partitions = 100, operand, 0);
+	WRONG(STREAM_SHUFFLE, insn.dst.dtype = KILN_I32, operand, 0);
+	WRONG(STREAM_SHUFFLE, memset(&insn.col[0], 0, sizeof(insn.col[0])), operand, 0);
+	*(uint32_t *)sbuf_at(m, 77, 65536) = 32;
+	WRONG(STREAM_SHUFFLE, insn.label = 3, operand, 0);
+	*(uint32_t *)sbuf_at(m, 77, 65536) = 0;
+	WRONG(PARTITION_REDUCE, insn.dst.partitions = 2, operand, 0);
+	WRONG(PARTITION_REDUCE, insn.dst.size[0] = 63, operand, 0);
+	WRONG(PARTITION_REDUCE, insn.func = KILN_ALU_SUBTRACT, operand, 0);
+	WRONG(MAX8, insn.dst.size[0] = 7, operand, 0);
+	WRONG(MAX8, insn.src[0].size[0] = 7, operand, 0);
+	WRONG(MAX8, (insn.src[0].dtype = KILN_U8, insn.src[0].size[0] = 16385), operand, 0);
+	WRONG(FIND_INDEX8, insn.src[1].size[0] = 9, operand, 0);
+	WRONG(FIND_INDEX8, insn.dst.dtype = KILN_I32, operand, 0);
+	WRONG(FIND_INDEX8, insn.dst.size[0] = 9, operand, 0);
+	WRONG(FIND_INDEX8, insn.src[0].size[0] = 7, operand, 0);
+	WRONG(MATCH_REPLACE8, insn.dst.size[0] = 63, operand, 0);
+	WRONG(MATCH_REPLACE8, insn.src[1].size[0] = 7, operand, 0);
+	/* the first of eight is in SBUF, the last is not */
+	WRONG(MATCH_REPLACE8, insn.col[0] = column_at(KILN_SBUF, KILN_U32,
+						      kiln_core_sbuf_bytes(m->generation) - 28),
+	      memory, kiln_core_sbuf_bytes(m->generation));
+	WRONG(BN_STATS, insn.src[0].size[0] = 513, operand, 0);
+	WRONG(BN_STATS, insn.dst.size[0] = 5, operand, 0);
+	WRONG(BN_AGGR, insn.src[0].size[0] = 64, operand, 0);
+	WRONG(BN_AGGR, insn.dst.size[0] = 3, operand, 0);
+	WRONG(LOCAL_GATHER, insn.func = 0, operand, 0);
+	WRONG(LOCAL_GATHER, insn.func = 3, operand, 0);
+	WRONG(LOCAL_GATHER, insn.func = 64, operand, 0);
+	WRONG(LOCAL_GATHER, insn.dst.size[0] = 63, operand, 0);
+	WRONG(LOCAL_GATHER, insn.dst.size[0] = 68, operand, 0);	/* 17 indices of 16 */
+	WRONG(LOCAL_GATHER, insn.src[1].dtype = KILN_F32, operand, 0);
+	WRONG(LOCAL_GATHER, insn.dst.dtype = KILN_I32, operand, 0);
+	WRONG(LOCAL_GATHER, (insn.dst.partitions = insn.src[0].partitions =
+			     insn.src[1].partitions = 120), operand, 0);
+	WRONG(LOCAL_GATHER, (insn.func = 1, insn.dst.ndim = 2, insn.dst.size[0] = 64,
+			     insn.dst.stride[0] = 0, insn.dst.size[1] = 65, insn.dst.stride[1] = 1,
+			     insn.src[1].size[0] = 300), operand, 0);
+	WRONG(LOCAL_GATHER, (insn.src[0].size[0] = 256, insn.src[0].ndim = 2,
+			     insn.src[0].stride[0] = 0, insn.src[0].size[1] = 256,
+			     insn.src[0].stride[1] = 1), operand, 0);
+	WRONG(TOPK, insn.src[0].dtype = KILN_F32, operand, 0);
+	WRONG(TOPK, insn.dst.size[0] = insn.src[1].size[0] = 65, operand, 0);
+	WRONG(TOPK, insn.src[1].size[0] = 63, operand, 0);
+	WRONG(TOPK, (insn.src[0].size[0] = 256, insn.src[0].ndim = 2, insn.src[0].stride[0] = 0,
+		     insn.src[0].size[1] = 256, insn.src[0].stride[1] = 1), operand, 0);
 }
 
 static void test_sequencer(void)
@@ -424,6 +610,7 @@ int main(void)
 		m = machine(generation);
 		test_good();
 		test_operands();
+		test_shapes();
 		test_sequencer();
 		test_header();
 		test_faults();
