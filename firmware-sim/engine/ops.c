@@ -57,43 +57,125 @@ static uint32_t to_bits(float x)
 	return bits;
 }
 
+/*
+ * The floating-point types but fp32: a sign, exponent bits, fraction bits, at the
+ * upper end of the element. All have denormals, infinities and NaN as IEEE 754.
+ */
+struct format {
+	int exponent, fraction;
+	int unused;		/* bits below */
+};
+
+static const struct format formats[KILN_DTYPES] = {
+	[KILN_BF16] = { 8, 7, 0 },
+	[KILN_F16] = { 5, 10, 0 },
+	[KILN_TF32] = { 8, 10, 13 },
+	[KILN_F8E4M3] = { 4, 3, 0 },
+	[KILN_F8E5M2] = { 5, 2, 0 },
+};
+
+static float decode(uint32_t code, const struct format *f)
+{
+	int most = (1 << f->exponent) - 1, bias = most >> 1;
+	int exponent = (int)(code >> f->fraction) & most;
+	int32_t fraction = code & ((1u << f->fraction) - 1);
+	float x;
+
+	if (exponent == most)
+		x = fraction ? NAN : INFINITY;
+	else if (exponent)
+		x = ldexpf((float)(fraction + (1 << f->fraction)), exponent - bias - f->fraction);
+	else
+		x = ldexpf((float)fraction, 1 - bias - f->fraction);
+	return code >> (f->exponent + f->fraction) ? -x : x;
+}
+
+static uint32_t encode(float x, const struct format *f)
+{
+	uint32_t infinity = ((1u << f->exponent) - 1) << f->fraction;
+	uint32_t sign = (to_bits(x) >> 31) << (f->exponent + f->fraction), code;
+	int least = 2 - (1 << (f->exponent - 1)), exponent = least;
+
+	if (x != x)
+		return infinity | 1u << (f->fraction - 1);
+	x = fabsf(x);
+	if (x == INFINITY)
+		return sign | infinity;
+	if (x >= ldexpf(1, least))
+		exponent = ilogbf(x);
+	/* In units of the last place. What rounds up to the next power of two carries. */
+	code = (uint32_t)rintf(ldexpf(x, f->fraction - exponent)) +
+	       ((uint32_t)(exponent - least) << f->fraction);
+	return sign | (code > infinity ? infinity : code);
+}
+
+static int32_t saturate(float x, float low, float high)
+{
+	return x != x ? 0 : x <= low ? (int32_t)low : x >= high ? (int32_t)high :
+	       (int32_t)rintf(x);
+}
+
 float kiln_load_one(const void *src, enum kiln_dtype dtype)
 {
-	uint32_t u32;
-	uint16_t u16;
+	uint32_t u32 = 0;
 
-	switch (dtype) {
-	case KILN_BF16:
-		memcpy(&u16, src, sizeof(u16));
-		return from_bits((uint32_t)u16 << 16);
-	case KILN_U8:
-		return *(const uint8_t *)src;
-	case KILN_I32:
-		memcpy(&u32, src, sizeof(u32));
-		return (float)(int32_t)u32;
-	case KILN_U32:
-		memcpy(&u32, src, sizeof(u32));
-		return (float)u32;
-	default:
+	if (dtype == KILN_F32) {
 		memcpy(&u32, src, sizeof(u32));
 		return from_bits(u32);
+	}
+	memcpy(&u32, src, kiln_dtype_bytes(dtype));
+	switch (dtype) {
+	case KILN_BF16:
+		return from_bits(u32 << 16);
+	case KILN_F16:
+	case KILN_F8E4M3:
+	case KILN_F8E5M2:
+		return decode(u32, &formats[dtype]);
+	case KILN_TF32:		/* what DMA brought may not be one yet */
+		return decode(encode(from_bits(u32), &formats[dtype]), &formats[dtype]);
+	case KILN_I8:
+		return (int8_t)u32;
+	case KILN_I16:
+		return (int16_t)u32;
+	case KILN_I32:
+		return (float)(int32_t)u32;
+	default:
+		return (float)u32;
 	}
 }
 
 void kiln_store_one(void *dst, float x, enum kiln_dtype dtype)
 {
 	uint32_t u32 = to_bits(x);
-	uint16_t u16;
 
+	if (dtype == KILN_F32) {
+		u32 = x != x ? 0x7fc00000 : u32;
+		memcpy(dst, &u32, sizeof(u32));
+		return;
+	}
 	switch (dtype) {
 	case KILN_BF16:
 		/* to nearest even: half a unit, less one if the unit is even */
-		u16 = x != x ? 0x7fc0 : (u32 + 0x7fff + (u32 >> 16 & 1)) >> 16;
-		memcpy(dst, &u16, sizeof(u16));
-		return;
+		u32 = x != x ? 0x7fc0 : (u32 + 0x7fff + (u32 >> 16 & 1)) >> 16;
+		break;
+	case KILN_F16:
+	case KILN_TF32:
+	case KILN_F8E4M3:
+	case KILN_F8E5M2:
+		u32 = encode(x, &formats[dtype]) << formats[dtype].unused;
+		break;
+	case KILN_I8:
+		u32 = (uint32_t)saturate(x, INT8_MIN, INT8_MAX);
+		break;
 	case KILN_U8:
-		*(uint8_t *)dst = !(x > 0) ? 0 : x >= 255 ? 255 : (uint8_t)rintf(x);
-		return;
+		u32 = (uint32_t)saturate(x, 0, UINT8_MAX);
+		break;
+	case KILN_I16:
+		u32 = (uint32_t)saturate(x, INT16_MIN, INT16_MAX);
+		break;
+	case KILN_U16:
+		u32 = (uint32_t)saturate(x, 0, UINT16_MAX);
+		break;
 	case KILN_I32:
 		u32 = x != x ? 0 : x >= 0x1p31f ? INT32_MAX :
 		      x < -0x1p31f ? (uint32_t)INT32_MIN : (uint32_t)(int32_t)rintf(x);
@@ -102,11 +184,9 @@ void kiln_store_one(void *dst, float x, enum kiln_dtype dtype)
 		u32 = !(x > 0) ? 0 : x >= 0x1p32f ? UINT32_MAX : (uint32_t)rintf(x);
 		break;
 	default:
-		if (x != x)
-			u32 = 0x7fc00000;
 		break;
 	}
-	memcpy(dst, &u32, sizeof(u32));
+	memcpy(dst, &u32, kiln_dtype_bytes(dtype));
 }
 
 float kiln_alu_one(enum kiln_alu op, float a, float b)

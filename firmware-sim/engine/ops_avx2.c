@@ -29,6 +29,89 @@ static inline __m256 quiet(__m256 x)
 	return _mm256_blendv_ps(x, nan_bits(), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
+/* ---------------------------------------------------------- values -- */
+
+/* What elementary.h is written in, 8 values at a time. */
+typedef __m256 F;
+typedef uint32_t U __attribute__((vector_size(32)));
+typedef __m256 M;
+#define K(c)		_mm256_set1_ps(c)
+#define KU(c)		((U)_mm256_set1_epi32((int)(c)))
+
+INLINE F fma3(F a, F b, F c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+INLINE F root(F x)
+{
+	return _mm256_sqrt_ps(x);
+}
+
+INLINE F whole(F x)
+{
+	return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+INLINE U to_word(F x)
+{
+	return (U)_mm256_cvtps_epi32(x);
+}
+
+INLINE F to_value(U u)
+{
+	return _mm256_cvtepi32_ps((__m256i)u);
+}
+
+INLINE U bits(F x)
+{
+	return (U)_mm256_castps_si256(x);
+}
+
+INLINE F real(U u)
+{
+	return _mm256_castsi256_ps((__m256i)u);
+}
+
+INLINE M less(F a, F b)
+{
+	return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+
+INLINE M nan_in(F x)
+{
+	return _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+}
+
+/* Blends look at the highest bit. */
+INLINE M odd(U u)
+{
+	return real(u << 31);
+}
+
+INLINE F pick(M m, F a, F b)
+{
+	return _mm256_blendv_ps(b, a, m);
+}
+
+/* both give their second operand for a NaN */
+INLINE F clamp(F x, float low, float high)
+{
+	return _mm256_min_ps(K(high), _mm256_max_ps(K(low), x));
+}
+
+/* In two factors, since 2^n may be no fp32; the first product is exact. */
+INLINE F scale(F x, F n)
+{
+	__m256i all = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(all, 1);
+	U a = (U)half + KU(127), b = (U)_mm256_sub_epi32(all, half) + KU(127);
+
+	return x * real(a << 23) * real(b << 23);
+}
+
+#include "engine/elementary.h"
+#include "engine/float8.h"
+
 /* ------------------------------------------------------- conversions -- */
 
 INLINE __m256 load8(const void *src, enum kiln_dtype dtype)
@@ -51,6 +134,21 @@ INLINE __m256 load8(const void *src, enum kiln_dtype dtype)
 		return _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(hi),
 						   _mm256_set1_ps(65536)),
 				     _mm256_cvtepi32_ps(lo));
+	case KILN_F16:
+		return _mm256_cvtph_ps(_mm_loadu_si128(src));
+	case KILN_F8E5M2:
+		return _mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(src)),
+						      8));
+	case KILN_F8E4M3:
+		return from_e4m3((U)_mm256_cvtepu8_epi32(_mm_loadl_epi64(src)));
+	case KILN_TF32:
+		return to_tf32(_mm256_loadu_ps(src));
+	case KILN_I8:
+		return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(src)));
+	case KILN_I16:
+		return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(src)));
+	case KILN_U16:
+		return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(src)));
 	default:
 		return _mm256_loadu_ps(src);
 	}
@@ -75,18 +173,22 @@ INLINE void load_with(float *dst, const uint8_t *src, size_t n, enum kiln_dtype 
 static void load(float *dst, const void *src, size_t n, enum kiln_dtype dtype)
 {
 	switch (dtype) {
-	case KILN_BF16:
-		load_with(dst, src, n, KILN_BF16, 2);
-		break;
-	case KILN_U8:
-		load_with(dst, src, n, KILN_U8, 1);
-		break;
-	case KILN_I32:
-		load_with(dst, src, n, KILN_I32, 4);
-		break;
-	case KILN_U32:
-		load_with(dst, src, n, KILN_U32, 4);
-		break;
+#define LOAD(dtype, bytes)				\
+	case dtype:					\
+		load_with(dst, src, n, dtype, bytes);	\
+		break
+	LOAD(KILN_BF16, 2);
+	LOAD(KILN_I32, 4);
+	LOAD(KILN_U32, 4);
+	LOAD(KILN_U8, 1);
+	LOAD(KILN_F16, 2);
+	LOAD(KILN_TF32, 4);
+	LOAD(KILN_F8E4M3, 1);
+	LOAD(KILN_F8E5M2, 1);
+	LOAD(KILN_I8, 1);
+	LOAD(KILN_I16, 2);
+	LOAD(KILN_U16, 2);
+#undef LOAD
 	default:
 		memmove(dst, src, n * sizeof(float));
 		break;
@@ -100,11 +202,25 @@ static inline __m128i narrow(__m256i v)
 	return _mm256_castsi256_si128(_mm256_permute4x64_epi64(v, 0x08));
 }
 
+/* Whole numbers; a NaN is 0. */
+INLINE __m256i saturated(__m256 x, float low, float high)
+{
+	x = _mm256_and_ps(x, _mm256_cmp_ps(x, x, _CMP_ORD_Q));
+	return _mm256_cvtps_epi32(clamp(x, low, high));
+}
+
+/* The low 8 bits of each word. */
+INLINE void store_bytes(void *dst, __m256i v)
+{
+	__m128i w = narrow(_mm256_and_si256(v, _mm256_set1_epi32(0xff)));
+
+	_mm_storel_epi64(dst, _mm_packus_epi16(w, w));
+}
+
 INLINE void store8(void *dst, __m256 x, enum kiln_dtype dtype)
 {
 	const __m256 zero = _mm256_setzero_ps(), half = _mm256_set1_ps(0x1p31f);
 	__m256i v, even;
-	__m128i w;
 	__m256 big;
 
 	switch (dtype) {
@@ -114,11 +230,30 @@ INLINE void store8(void *dst, __m256 x, enum kiln_dtype dtype)
 		v = _mm256_add_epi32(v, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
 		_mm_storeu_si128(dst, narrow(_mm256_srli_epi32(v, 16)));
 		break;
+	case KILN_F16:
+		_mm_storeu_si128(dst, _mm256_cvtps_ph(quiet(x), _MM_FROUND_TO_NEAREST_INT));
+		break;
+	case KILN_TF32:
+		_mm256_storeu_ps(dst, to_tf32(x));
+		break;
+	case KILN_F8E4M3:
+		store_bytes(dst, (__m256i)to_e4m3(x));
+		break;
+	case KILN_F8E5M2:
+		store_bytes(dst, (__m256i)to_e5m2(x));
+		break;
+	case KILN_I8:
+		store_bytes(dst, saturated(x, INT8_MIN, INT8_MAX));
+		break;
 	case KILN_U8:
-		/* max gives its second operand for a NaN */
-		x = _mm256_min_ps(_mm256_max_ps(x, zero), _mm256_set1_ps(255));
-		w = narrow(_mm256_cvtps_epi32(x));
-		_mm_storel_epi64(dst, _mm_packus_epi16(w, w));
+		store_bytes(dst, saturated(x, 0, UINT8_MAX));
+		break;
+	case KILN_I16:
+		v = saturated(x, INT16_MIN, INT16_MAX);
+		_mm_storeu_si128(dst, narrow(_mm256_and_si256(v, _mm256_set1_epi32(0xffff))));
+		break;
+	case KILN_U16:
+		_mm_storeu_si128(dst, narrow(saturated(x, 0, UINT16_MAX)));
 		break;
 	case KILN_I32:
 		/* too small and NaN give INT32_MIN by themselves */
@@ -165,18 +300,22 @@ INLINE void store_with(uint8_t *dst, const float *src, size_t n, enum kiln_dtype
 static void store(void *dst, const float *src, size_t n, enum kiln_dtype dtype)
 {
 	switch (dtype) {
-	case KILN_BF16:
-		store_with(dst, src, n, KILN_BF16, 2);
-		break;
-	case KILN_U8:
-		store_with(dst, src, n, KILN_U8, 1);
-		break;
-	case KILN_I32:
-		store_with(dst, src, n, KILN_I32, 4);
-		break;
-	case KILN_U32:
-		store_with(dst, src, n, KILN_U32, 4);
-		break;
+#define STORE(dtype, bytes)				\
+	case dtype:					\
+		store_with(dst, src, n, dtype, bytes);	\
+		break
+	STORE(KILN_BF16, 2);
+	STORE(KILN_I32, 4);
+	STORE(KILN_U32, 4);
+	STORE(KILN_U8, 1);
+	STORE(KILN_F16, 2);
+	STORE(KILN_TF32, 4);
+	STORE(KILN_F8E4M3, 1);
+	STORE(KILN_F8E5M2, 1);
+	STORE(KILN_I8, 1);
+	STORE(KILN_I16, 2);
+	STORE(KILN_U16, 2);
+#undef STORE
 	default:
 		store_with(dst, src, n, KILN_F32, 4);
 		break;
@@ -309,86 +448,6 @@ static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
 	FOR_ALU(op, DO)
 #undef DO
 }
-
-/* What elementary.h is written in, 8 values at a time. */
-typedef __m256 F;
-typedef uint32_t U __attribute__((vector_size(32)));
-typedef __m256 M;
-#define K(c)		_mm256_set1_ps(c)
-#define KU(c)		((U)_mm256_set1_epi32((int)(c)))
-
-INLINE F fma3(F a, F b, F c)
-{
-	return _mm256_fmadd_ps(a, b, c);
-}
-
-INLINE F root(F x)
-{
-	return _mm256_sqrt_ps(x);
-}
-
-INLINE F whole(F x)
-{
-	return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
-INLINE U to_word(F x)
-{
-	return (U)_mm256_cvtps_epi32(x);
-}
-
-INLINE F to_value(U u)
-{
-	return _mm256_cvtepi32_ps((__m256i)u);
-}
-
-INLINE U bits(F x)
-{
-	return (U)_mm256_castps_si256(x);
-}
-
-INLINE F real(U u)
-{
-	return _mm256_castsi256_ps((__m256i)u);
-}
-
-INLINE M less(F a, F b)
-{
-	return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
-}
-
-INLINE M nan_in(F x)
-{
-	return _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-}
-
-/* Blends look at the highest bit. */
-INLINE M odd(U u)
-{
-	return real(u << 31);
-}
-
-INLINE F pick(M m, F a, F b)
-{
-	return _mm256_blendv_ps(b, a, m);
-}
-
-/* both give their second operand for a NaN */
-INLINE F clamp(F x, float low, float high)
-{
-	return _mm256_min_ps(K(high), _mm256_max_ps(K(low), x));
-}
-
-/* In two factors, since 2^n may be no fp32; the first product is exact. */
-INLINE F scale(F x, F n)
-{
-	__m256i all = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(all, 1);
-	U a = (U)half + KU(127), b = (U)_mm256_sub_epi32(all, half) + KU(127);
-
-	return x * real(a << 23) * real(b << 23);
-}
-
-#include "engine/elementary.h"
 
 INLINE void activation_with(enum kiln_activation func, float *dst, const float *src,
 			    float scale, float bias, size_t n)

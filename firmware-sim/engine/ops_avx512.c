@@ -27,6 +27,84 @@ static inline __m512 quiet(__m512 x)
 				  _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
 }
 
+/* ---------------------------------------------------------- values -- */
+
+/* What elementary.h is written in, 16 values at a time. */
+typedef __m512 F;
+typedef uint32_t U __attribute__((vector_size(64)));
+typedef __mmask16 M;
+#define K(c)		_mm512_set1_ps(c)
+#define KU(c)		((U)_mm512_set1_epi32((int)(c)))
+
+INLINE F fma3(F a, F b, F c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+
+INLINE F root(F x)
+{
+	return _mm512_sqrt_ps(x);
+}
+
+INLINE F whole(F x)
+{
+	return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+INLINE U to_word(F x)
+{
+	return (U)_mm512_cvtps_epi32(x);
+}
+
+INLINE F to_value(U u)
+{
+	return _mm512_cvtepi32_ps((__m512i)u);
+}
+
+INLINE U bits(F x)
+{
+	return (U)_mm512_castps_si512(x);
+}
+
+INLINE F real(U u)
+{
+	return _mm512_castsi512_ps((__m512i)u);
+}
+
+INLINE M less(F a, F b)
+{
+	return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+INLINE M nan_in(F x)
+{
+	return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+}
+
+INLINE M odd(U u)
+{
+	return _mm512_test_epi32_mask((__m512i)u, _mm512_set1_epi32(1));
+}
+
+INLINE F pick(M m, F a, F b)
+{
+	return _mm512_mask_mov_ps(b, m, a);
+}
+
+/* both give their second operand for a NaN */
+INLINE F clamp(F x, float low, float high)
+{
+	return _mm512_min_ps(K(high), _mm512_max_ps(K(low), x));
+}
+
+INLINE F scale(F x, F n)
+{
+	return _mm512_scalef_ps(x, n);
+}
+
+#include "engine/elementary.h"
+#include "engine/float8.h"
+
 /* ------------------------------------------------------- conversions -- */
 
 static void load(float *dst, const void *src, size_t n, enum kiln_dtype dtype)
@@ -53,6 +131,32 @@ static void load(float *dst, const void *src, size_t n, enum kiln_dtype dtype)
 			x = _mm512_cvtepu32_ps(_mm512_maskz_loadu_epi32(
 				m, (const uint32_t *)src + i));
 			break;
+		case KILN_F16:
+			x = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, (const uint16_t *)src + i));
+			break;
+		case KILN_F8E5M2:
+			x = _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(
+				_mm_maskz_loadu_epi8(m, (const uint8_t *)src + i)), 8));
+			break;
+		case KILN_F8E4M3:
+			x = from_e4m3((U)_mm512_cvtepu8_epi32(
+				_mm_maskz_loadu_epi8(m, (const uint8_t *)src + i)));
+			break;
+		case KILN_TF32:
+			x = to_tf32(_mm512_maskz_loadu_ps(m, (const float *)src + i));
+			break;
+		case KILN_I8:
+			x = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
+				_mm_maskz_loadu_epi8(m, (const int8_t *)src + i)));
+			break;
+		case KILN_I16:
+			x = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(
+				_mm256_maskz_loadu_epi16(m, (const int16_t *)src + i)));
+			break;
+		case KILN_U16:
+			x = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(
+				_mm256_maskz_loadu_epi16(m, (const uint16_t *)src + i)));
+			break;
 		default:
 			x = _mm512_maskz_loadu_ps(m, (const float *)src + i);
 			break;
@@ -71,6 +175,19 @@ static inline __m256i to_bf16(__m512 x)
 	return _mm512_cvtepi32_epi16(_mm512_srli_epi32(u, 16));
 }
 
+/* Whole numbers; a NaN is 0. */
+INLINE __m512i saturated(__m512 x, float low, float high)
+{
+	x = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x);
+	return _mm512_cvtps_epi32(clamp(x, low, high));
+}
+
+/* The low 8 bits of each word. */
+INLINE void store_bytes(uint8_t *dst, __mmask16 m, __m512i v)
+{
+	_mm_mask_storeu_epi8(dst, m, _mm512_cvtepi32_epi8(v));
+}
+
 static void store(void *dst, const float *src, size_t n, enum kiln_dtype dtype)
 {
 	const __m512 zero = _mm512_setzero_ps();
@@ -85,11 +202,32 @@ static void store(void *dst, const float *src, size_t n, enum kiln_dtype dtype)
 		case KILN_BF16:
 			_mm256_mask_storeu_epi16((uint16_t *)dst + i, m, to_bf16(x));
 			break;
+		case KILN_F16:
+			_mm256_mask_storeu_epi16((uint16_t *)dst + i, m, _mm512_cvtps_ph(
+				quiet(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+			break;
+		case KILN_TF32:
+			_mm512_mask_storeu_ps((float *)dst + i, m, to_tf32(x));
+			break;
+		case KILN_F8E4M3:
+			store_bytes((uint8_t *)dst + i, m, (__m512i)to_e4m3(x));
+			break;
+		case KILN_F8E5M2:
+			store_bytes((uint8_t *)dst + i, m, (__m512i)to_e5m2(x));
+			break;
+		case KILN_I8:
+			store_bytes((uint8_t *)dst + i, m, saturated(x, INT8_MIN, INT8_MAX));
+			break;
 		case KILN_U8:
-			/* max gives its second operand for a NaN */
-			x = _mm512_min_ps(_mm512_max_ps(x, zero), _mm512_set1_ps(255));
-			_mm_mask_storeu_epi8((uint8_t *)dst + i, m,
-					     _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+			store_bytes((uint8_t *)dst + i, m, saturated(x, 0, UINT8_MAX));
+			break;
+		case KILN_I16:
+			_mm256_mask_storeu_epi16((uint16_t *)dst + i, m, _mm512_cvtepi32_epi16(
+				saturated(x, INT16_MIN, INT16_MAX)));
+			break;
+		case KILN_U16:
+			_mm256_mask_storeu_epi16((uint16_t *)dst + i, m, _mm512_cvtepi32_epi16(
+				saturated(x, 0, UINT16_MAX)));
 			break;
 		case KILN_I32:
 			/* too small and NaN give INT32_MIN by themselves */
@@ -233,81 +371,6 @@ static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
 	FOR_ALU(op, DO)
 #undef DO
 }
-
-/* What elementary.h is written in, 16 values at a time. */
-typedef __m512 F;
-typedef uint32_t U __attribute__((vector_size(64)));
-typedef __mmask16 M;
-#define K(c)		_mm512_set1_ps(c)
-#define KU(c)		((U)_mm512_set1_epi32((int)(c)))
-
-INLINE F fma3(F a, F b, F c)
-{
-	return _mm512_fmadd_ps(a, b, c);
-}
-
-INLINE F root(F x)
-{
-	return _mm512_sqrt_ps(x);
-}
-
-INLINE F whole(F x)
-{
-	return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
-INLINE U to_word(F x)
-{
-	return (U)_mm512_cvtps_epi32(x);
-}
-
-INLINE F to_value(U u)
-{
-	return _mm512_cvtepi32_ps((__m512i)u);
-}
-
-INLINE U bits(F x)
-{
-	return (U)_mm512_castps_si512(x);
-}
-
-INLINE F real(U u)
-{
-	return _mm512_castsi512_ps((__m512i)u);
-}
-
-INLINE M less(F a, F b)
-{
-	return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
-}
-
-INLINE M nan_in(F x)
-{
-	return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-}
-
-INLINE M odd(U u)
-{
-	return _mm512_test_epi32_mask((__m512i)u, _mm512_set1_epi32(1));
-}
-
-INLINE F pick(M m, F a, F b)
-{
-	return _mm512_mask_mov_ps(b, m, a);
-}
-
-/* both give their second operand for a NaN */
-INLINE F clamp(F x, float low, float high)
-{
-	return _mm512_min_ps(K(high), _mm512_max_ps(K(low), x));
-}
-
-INLINE F scale(F x, F n)
-{
-	return _mm512_scalef_ps(x, n);
-}
-
-#include "engine/elementary.h"
 
 INLINE void activation_with(enum kiln_activation func, float *dst, const float *src,
 			    float scale, float bias, size_t n)

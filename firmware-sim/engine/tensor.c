@@ -68,6 +68,17 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		}
 		return;
 	}
+	if (tile->dtype != KILN_BF16) {		/* to fp32: each product is exact there */
+		for (uint32_t p = 0; p < k; p++) {
+			float *row = (float *)core->row[1];
+
+			prefetch(tile, p + AHEAD);
+			core->ops->load(row, row_of(tile, p, core->row[0]), tile->count,
+					tile->dtype);
+			pack_words(dst + p * width, pitch, width, core->row[1], tile->count);
+		}
+		return;
+	}
 	for (uint32_t p = 0; p < k; p += 2) {
 		const void *even = row_of(tile, p, core->row[0]);
 		const void *odd = p + 1 < k ? row_of(tile, p + 1, core->row[1]) : zero;
@@ -165,6 +176,14 @@ static enum kiln_status one_bank(struct kiln_core *core, const struct tile *tile
 		KILN_ST_OK : KILN_ST_OPERAND;
 }
 
+/* fp32 goes with fp32 and tf32 only, bf16 with itself only; the others with one another. */
+static bool match(enum kiln_dtype a, enum kiln_dtype b)
+{
+	if (a == KILN_F32 || b == KILN_F32)
+		return (a == KILN_F32 || a == KILN_TF32) && (b == KILN_F32 || b == KILN_TF32);
+	return (a == KILN_BF16) == (b == KILN_BF16);
+}
+
 enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 				  const struct kiln_insn *insn)
 {
@@ -179,7 +198,8 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 		status = one_bank(core, &dst);
 	if (status != KILN_ST_OK)
 		return status;
-	if (core->stationary_dtype != src.dtype || core->stationary_k != src.partitions ||
+	if (!core->stationary_dtype || !match(core->stationary_dtype, src.dtype) ||
+	    core->stationary_k != src.partitions ||
 	    core->stationary_m != dst.partitions)
 		return KILN_ST_OPERAND;
 

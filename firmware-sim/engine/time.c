@@ -45,10 +45,20 @@ static uint64_t at_least(uint64_t n, uint64_t min)
 	return n > min ? n : min;
 }
 
+static bool is_16bit(uint8_t dtype)
+{
+	return dtype == KILN_BF16 || dtype == KILN_F16;
+}
+
+static bool is_float8(uint8_t dtype)
+{
+	return dtype == KILN_F8E4M3 || dtype == KILN_F8E5M2;
+}
+
 /* In SBUF, 16 bits, one element after the other. */
 static bool fast(const struct kiln_operand *op)
 {
-	return !op->space || (op->space == KILN_SBUF && op->dtype == KILN_BF16 &&
+	return !op->space || (op->space == KILN_SBUF && is_16bit(op->dtype) &&
 			      op->stride[op->ndim - 1] == 1);
 }
 
@@ -69,7 +79,8 @@ static uint64_t tensor_cycles(const struct kiln_insn *insn)
 		cycles = at_least(src->partitions, free < MIN_CYCLES ? free : MIN_CYCLES);
 		break;
 	}
-	return src->dtype == KILN_BF16 ? cycles : cycles * F32_PASSES;
+	return kiln_dtype_bytes(src->dtype) < 4 || src->dtype == KILN_TF32 ? cycles :
+	       cycles * F32_PASSES;
 }
 
 /* Elements that pass, as trn1's Vector engine counts them. */
@@ -91,9 +102,9 @@ static uint64_t passes(const struct kiln_insn *insn)
 	case KILN_OP_TENSOR_COPY_PREDICATED:
 		return a->space != b->space ? n : 2 * n;
 	case KILN_OP_TENSOR_REDUCE:
-		return a->dtype == KILN_BF16 && insn->func != KILN_ALU_MULTIPLY ? (n + 1) / 2 : n;
+		return is_16bit(a->dtype) && insn->func != KILN_ALU_MULTIPLY ? (n + 1) / 2 : n;
 	case KILN_OP_MEMSET:
-		return !insn->imm[0] && dst->dtype == KILN_BF16 ? (n + 1) / 2 : n;
+		return !insn->imm[0] && kiln_dtype_bytes(dst->dtype) == 2 ? (n + 1) / 2 : n;
 	case KILN_OP_RECIPROCAL:
 		return n;	/* the documents say 8 n, measurements much less */
 	default:
@@ -151,7 +162,8 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 
 		rate = simple && fast(&insn->dst) && fast(&insn->src[0]) ?
 			rates[generation].vector_16bit : rates[generation].vector;
-	} else if (engine == KILN_SCALAR && insn->src[0].dtype == KILN_BF16) {
+	} else if (engine == KILN_SCALAR &&
+		   (is_16bit(insn->src[0].dtype) || is_float8(insn->src[0].dtype))) {
 		rate = rates[generation].scalar_16bit;
 	}
 	cycles = at_least((cycles + rate - 1) / rate, MIN_CYCLES);

@@ -29,6 +29,7 @@ enum {
 #define KILN_DTYPE(name, code, bytes, doc) R_##name = 1 << code,
 #include "kiln/isa.def"
 	R_ANY = (1 << KILN_DTYPES) - 2,
+	R_FLOATS = R_F32 | R_BF16 | R_F16 | R_TF32 | R_F8E4M3 | R_F8E5M2,
 };
 
 /* Fields of a sequencer instruction */

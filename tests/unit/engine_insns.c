@@ -302,7 +302,7 @@ static float flushed_fma(float a, float b, float c)
 	return c;
 }
 
-static bool try_matmul(enum kiln_dtype dtype)
+static bool try_matmul(enum kiln_dtype dtype, enum kiln_dtype moving_dtype)
 {
 	static struct prog p;
 	static float sums[KILN_PARTITIONS * 512];
@@ -314,7 +314,7 @@ static bool try_matmul(enum kiln_dtype dtype)
 	bool accumulate = rng() % 2;
 
 	stationary = random_tile(KILN_SBUF, dtype, k, mcount, 0, 8 << 10, true);
-	moving = random_tile(KILN_SBUF, dtype, k, n, 8 << 10, 32 << 10, true);
+	moving = random_tile(KILN_SBUF, moving_dtype, k, n, 8 << 10, 32 << 10, true);
 	out = random_tile(KILN_PSUM, KILN_F32, mcount, n, 2048, 2048, false);
 	memset(&p, 0, sizeof(p));
 	insn = emit(&p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
@@ -331,7 +331,7 @@ static bool try_matmul(enum kiln_dtype dtype)
 				/* pairs: odd, even, odd, even; past the end is +0 */
 				uint32_t r = dtype == KILN_BF16 ? q ^ 1 : q;
 
-				if (dtype == KILN_F32)
+				if (dtype != KILN_BF16)
 					c = fmaf(value(&stationary, q, i), value(&moving, q, j), c);
 				else if (r < k)
 					c = flushed_fma(value(&stationary, r, i), value(&moving, r, j), c);
@@ -394,12 +394,21 @@ static void test_tensor(int level)
 
 	fill_memory();
 	for (int round = 0; round < 4 && good; round++)
-		good = try_matmul(KILN_BF16);
+		good = try_matmul(KILN_BF16, KILN_BF16);
 	ok(good, "matmul bf16 (%s)", name);
 	good = true;
 	for (int round = 0; round < 12 && good; round++)
-		good = try_matmul(KILN_F32);
+		good = try_matmul(KILN_F32, KILN_F32);
 	ok(good, "matmul f32 (%s)", name);
+	good = true;
+	for (int round = 0; round < 12 && good; round++) {
+		static const enum kiln_dtype small[] = { KILN_TF32, KILN_F16, KILN_F8E4M3,
+							 KILN_F8E5M2 };
+
+		good = try_matmul(small[rng() % 4], small[rng() % 4]);
+	}
+	ok(good && try_matmul(KILN_F32, KILN_TF32) && try_matmul(KILN_TF32, KILN_F32),
+	   "matmul tf32, f16, fp8 (%s)", name);
 	good = true;
 	for (int round = 0; round < 100 && good; round++)
 		good = try_transpose();

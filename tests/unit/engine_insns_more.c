@@ -6,6 +6,7 @@
  */
 #include "engine/random.h"
 #include "engine_tiles.h"
+#include "kiln/isa_check.h"
 
 #define MOST	(128 * 16384)
 
@@ -589,7 +590,7 @@ static bool try_random(bool dropout)
 				prob = column_of(&insn.col[0], insn.src[0].partition + q);
 			if (dropout)
 				want_value(0, q, i, u < prob ? 0 : value(&insn.src[0], q, i));
-			else if (insn.dst.dtype == KILN_F32 || insn.dst.dtype == KILN_BF16)
+			else if (R_FLOATS >> insn.dst.dtype & 1)
 				want_value(0, q, i, u);
 			else	/* integers, the low bytes */
 				memcpy(want_at(0, q, i), &word, kiln_dtype_bytes(insn.dst.dtype));

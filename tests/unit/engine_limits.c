@@ -246,6 +246,8 @@ static void test_operands(void)
 	WRONG(MATMUL, insn.src[0].partitions = 64, operand, 0);	/* another K than loaded */
 	WRONG(MATMUL, insn.dst.partitions = 32, operand, 0);		/* another M */
 	WRONG(MATMUL, insn.src[0].dtype = KILN_BF16, operand, 0);	/* another type */
+	WRONG(MATMUL, insn.src[0].dtype = KILN_F16, operand, 0);	/* f32 goes with tf32 only */
+	WRONG(MATMUL, insn.src[0].dtype = KILN_I8, operand, 0);
 	WRONG(TRANSPOSE, insn.dst.partitions = 32, operand, 0);
 	WRONG(TRANSPOSE, insn.dst.dtype = KILN_I32, operand, 0);
 	WRONG(ACTIVATION, insn.src[1] = tile_at(KILN_SBUF, KILN_F32, 0, 128, 0, 2), operand, 0);

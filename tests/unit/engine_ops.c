@@ -80,15 +80,17 @@ static float x[N + 8], y[N + 8], out[N + 8], want[N + 8];
 
 static void test_conversions(const struct kiln_ops *ops)
 {
-	static const enum kiln_dtype dtypes[] = { KILN_F32, KILN_BF16, KILN_I32, KILN_U32, KILN_U8 };
-	static const char *names[] = { "f32", "bf16", "i32", "u32", "u8" };
+	static const char *names[] = {
+#define KILN_DTYPE(name, code, bytes, doc) [code] = #name,
+#include "kiln/isa.def"
+	};
 
-	for (unsigned int t = 0; t < 5; t++) {
+	for (unsigned int t = 1; t < KILN_DTYPES; t++) {
 		bool good = true;
 
 		for (int round = 0; round < 400 && good; round++) {
 			size_t n = rng() % (N - 4) + 1;
-			uint32_t bytes = kiln_dtype_bytes(dtypes[t]);
+			uint32_t bytes = kiln_dtype_bytes(t);
 
 			fill(x, N);
 			for (unsigned int i = 0; i < n * bytes; i++) {
@@ -97,18 +99,62 @@ static void test_conversions(const struct kiln_ops *ops)
 			}
 			memset(out, 0xaa, sizeof(out));
 			memset(want, 0xaa, sizeof(want));
-			ops->load(out, x, n, dtypes[t]);
-			kiln_ops_ref.load(want, x, n, dtypes[t]);
-			good &= same_bytes(out, want, sizeof(out));
+			ops->load(out, x, n, t);
+			kiln_ops_ref.load(want, x, n, t);
+			good &= same(out, want, N + 8);
 
 			fill(x, N);
 			memset(out, 0xaa, sizeof(out));
 			memset(want, 0xaa, sizeof(want));
-			ops->store(out, x, n, dtypes[t]);
-			kiln_ops_ref.store(want, x, n, dtypes[t]);
+			ops->store(out, x, n, t);
+			kiln_ops_ref.store(want, x, n, t);
 			good &= same_bytes(out, want, sizeof(out));
 		}
 		ok(good, "%s: load and store %s", ops->name, names[t]);
+	}
+}
+
+/* The 8-bit types: by a search for the nearest of all values, the even one of two. */
+static void test_float8(void)
+{
+	static const struct { enum kiln_dtype type; int fraction, bias; } types[] = {
+		{ KILN_F8E4M3, 3, 7 }, { KILN_F8E5M2, 2, 15 },
+	};
+
+	for (unsigned int t = 0; t < 2; t++) {
+		int fraction = types[t].fraction, codes = 128 - (1 << fraction);
+		double value[129];
+		bool good = true;
+
+		for (int code = 0; code <= codes; code++) {	/* the last: infinity, as if finite */
+			int exponent = code >> fraction, low = code & ((1 << fraction) - 1);
+			uint8_t byte = code;
+			float x = kiln_load_one(&byte, types[t].type);
+
+			value[code] = exponent ? ldexp((1 << fraction) + low,
+						       exponent - types[t].bias - fraction) :
+				      ldexp(low, 1 - types[t].bias - fraction);
+			good &= code == codes ? x == INFINITY : x == value[code];
+		}
+		for (int round = 0; round < 300000 && good; round++) {
+			float x = round & 1 ? bits_float((rng() & 0x1fffffff) | 0x30000000) :
+				  (float)(value[rng() % codes] + value[rng() % codes]) / 2;
+			uint8_t byte = 0x55;
+			int best = 0;
+
+			x = bits_float(float_bits(x) & 0x7fffffff);
+			for (int code = 1; code <= codes; code++) {
+				double d = fabs(value[code] - x), least = fabs(value[best] - x);
+
+				if (d < least || (d == least && !(code & 1)))
+					best = code;
+			}
+			kiln_store_one(&byte, -x, types[t].type);
+			good = byte == (x != x ? codes | 1 << (fraction - 1) : 0x80 | best);
+			if (!good)
+				printf("# %a is %02x, wanted %02x\n", -x, byte, 0x80 | best);
+		}
+		ok(good, "fp8 with %d bits of fraction is the nearest", fraction);
 	}
 }
 
@@ -365,6 +411,19 @@ static void test_stores(void)
 		{ KILN_U32, 5e9f, UINT32_MAX }, { KILN_U32, NAN, 0 },
 		{ KILN_U8, 254.5f, 254 }, { KILN_U8, 255.5f, 255 }, { KILN_U8, -3, 0 },
 		{ KILN_U8, 1e10f, 255 }, { KILN_U8, NAN, 0 },
+		{ KILN_I8, -128.5f, 0x80 }, { KILN_I8, 127.5f, 0x7f }, { KILN_I8, -2.5f, 0xfe },
+		{ KILN_I8, NAN, 0 }, { KILN_I16, 40000, 0x7fff }, { KILN_I16, -1e9f, 0x8000 },
+		{ KILN_U16, 65535.5f, 0xffff }, { KILN_U16, 2.5f, 2 }, { KILN_U16, -1, 0 },
+		{ KILN_F16, 1, 0x3c00 }, { KILN_F16, 65519, 0x7bff }, { KILN_F16, 65520, 0x7c00 },
+		{ KILN_F16, -0x1p-24f, 0x8001 }, { KILN_F16, 0x1p-25f, 0 }, { KILN_F16, -NAN, 0x7e00 },
+		{ KILN_TF32, 1.00048828125f, 0x3f800000 },	/* half way: to even, down */
+		{ KILN_TF32, 1.00146484375f, 0x3f804000 }, { KILN_TF32, 3.4019e38f, 0x7f7fe000 },
+		{ KILN_TF32, 3.4021e38f, 0x7f800000 }, { KILN_TF32, -NAN, 0x7fc00000 },
+		{ KILN_F8E4M3, 240, 0x77 }, { KILN_F8E4M3, 247.9f, 0x77 }, { KILN_F8E4M3, 248, 0x78 },
+		{ KILN_F8E4M3, -0x1p-9f, 0x81 }, { KILN_F8E4M3, 0x1p-10f, 0 },
+		{ KILN_F8E4M3, -INFINITY, 0xf8 }, { KILN_F8E4M3, -NAN, 0x7c },
+		{ KILN_F8E5M2, 57344, 0x7b }, { KILN_F8E5M2, 61440, 0x7c },
+		{ KILN_F8E5M2, -0x1p-16f, 0x81 }, { KILN_F8E5M2, NAN, 0x7e },
 	};
 	bool good = true;
 
@@ -385,6 +444,7 @@ int main(void)
 	rng_start();
 	test_exp();
 	test_stores();
+	test_float8();
 	for (int level = 0; level < KILN_OPS_LEVELS; level++) {
 		const struct kiln_ops *ops = kiln_ops_get(level);
 

@@ -102,7 +102,8 @@ static struct kiln_operand random_tile(enum kiln_space space, enum kiln_dtype dt
 
 static enum kiln_dtype any_dtype(void)
 {
-	return rng() % 2 ? KILN_F32 : rng() % 2 ? KILN_BF16 : KILN_I32 + rng() % 3;
+	return rng() % 2 ? KILN_F32 : rng() % 2 ? KILN_BF16 :
+	       KILN_I32 + rng() % (KILN_DTYPES - KILN_I32);
 }
 
 __attribute__((unused))

@@ -1,4 +1,6 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The elementary functions at every 1009th fp32 argument: errors within what they may be, all paths the same bits.
-exec "$KILN_BUILD/tests/numerics/ulp" -s 1009
+# A part of `make numerics`. Conversions and elementary functions: all paths the same bits, errors within what they may be.
+set -euo pipefail
+"$KILN_BUILD/tests/numerics/convert" -s 1009
+"$KILN_BUILD/tests/numerics/ulp" -s 1009 | sed 's/^/# /'
