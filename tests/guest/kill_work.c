@@ -204,7 +204,7 @@ int main(void)
 {
 	int odd = 0, full = 0;
 	uint64_t used;
-	long before = 0;
+	long before = 0, slack;
 
 	setenv("KILN_TRANSPORT", "drm", 0);
 	still_works(KILN_SUBMIT_URING, "a product before");
@@ -235,8 +235,13 @@ int main(void)
 	settle("queues", "no queue is left");
 	settle("contexts", "no context is left");
 	is((long long)hbm_used(), (long long)used, "the card's memory in use is what it was");
-	if (!ok(before - available_kib() < 4096, "so is the host's"))
-		printf("# expected %ld kB, less 4096 at most\n# got %ld kB\n", before, available_kib());
+	/* Each CPU keeps some pages and slabs of its own, and RCU frees in its own time. */
+	slack = 2048 + 2048 * sysconf(_SC_NPROCESSORS_ONLN);
+	for (int i = 0; i < 50 && before - available_kib() >= slack; i++)
+		usleep(100000);
+	if (!ok(before - available_kib() < slack, "so is the host's"))
+		printf("# expected %ld kB, less %ld at most\n# got %ld kB\n", before, slack,
+		       available_kib());
 	still_works(KILN_SUBMIT_URING, "a product through io_uring");
 	still_works(KILN_SUBMIT_IOCTL, "a product through the ioctl");
 	return done_testing();
