@@ -82,6 +82,48 @@ struct kiln_attention {
 int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
 		   kiln_done_fn done, void *user);
 
+/*
+ * y = softmax(scale * x), row by row: x and y are [rows, width].
+ *
+ * p = exp(scale * (x - maximum)) in fp32, then p times the reciprocal of its sum,
+ * rounded once to type. A row that holds NaN or +infinity, or nothing but
+ * -infinity, becomes NaN. y may be x (with ldy = ldx).
+ */
+struct kiln_softmax {
+	enum kiln_type type;		/* of x and y */
+	uint32_t rows, width;		/* at least 1; width up to 2^24 */
+	uint32_t ldx, ldy;		/* elements from row to row; 0: dense */
+	float scale;			/* positive; 0: 1 */
+	uint64_t x, y;			/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_softmax(struct kiln_ops *ops, const struct kiln_softmax *softmax,
+		 kiln_done_fn done, void *user);
+
+/*
+ * rmsnorm:	y = x / sqrt(mean(x^2) + eps) * weight
+ * layernorm:	y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias
+ *
+ * row by row: x and y are [rows, width], weight and bias [width]. Everything is
+ * computed in fp32 and rounded once to type. y may be x (with ldy = ldx).
+ */
+struct kiln_norm {
+	enum kiln_type type;		/* of x and y */
+	enum kiln_type weight_type;	/* of weight and bias; 0: as type */
+	uint32_t rows, width;		/* at least 1; width up to 2^24 */
+	uint32_t ldx, ldy;		/* elements from row to row; 0: dense */
+	float eps;			/* at least 0 */
+	uint64_t x, y;			/* device addresses, aligned to the element */
+	uint64_t weight, bias;		/* the same; 0: none. rmsnorm has no bias */
+};
+
+/* As kiln_matmul(). */
+int kiln_rmsnorm(struct kiln_ops *ops, const struct kiln_norm *norm,
+		 kiln_done_fn done, void *user);
+int kiln_layernorm(struct kiln_ops *ops, const struct kiln_norm *norm,
+		   kiln_done_fn done, void *user);
+
 /* Commands submitted by this object so far, and programs it keeps. */
 struct kiln_ops_stats {
 	uint64_t commands;

@@ -9,12 +9,14 @@
 #include "kiln_asm.h"
 #include "kiln_ops.h"
 
-#define KILN_OPS_KEY_WORDS	12
+#define KILN_OPS_KEY_WORDS	24
 #define KILN_OPS_ARGS		8	/* u64s of an argument block */
 
 enum kiln_ops_kind {
 	KILN_OPS_MATMUL		= 1,
 	KILN_OPS_ATTENTION	= 2,
+	KILN_OPS_ROWS		= 3,
+	KILN_OPS_ELEMENTS	= 4,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
