@@ -65,7 +65,7 @@ table() {
 	registers)	registers ;;
 	statuses)	enumerators $hw kiln_status ;;
 	commands)	enumerators $hw kiln_opcode ;;
-	instructions | alu | activations | dtypes) isa "$1" ;;
+	instructions | alu | activations | dtypes | pages) isa "$1" ;;
 	ioctls)		ioctls ;;
 	errors)		errors ;;
 	example)	example ;;

@@ -125,7 +125,8 @@ static void put_func(struct line *line, enum kiln_func_kind kind, int which, uin
 	if (name)
 		put(line, " %s=%s", text_func_field(kind, which), name);
 	else
-		put(line, " %s=%u", text_func_field(kind, which), code);
+		put(line, kind == R_REGISTER ? " %s=r%u" : " %s=%u", text_func_field(kind, which),
+		    code);
 }
 
 static void put_sync(struct line *line, const char *name, const struct kiln_sync sync[2])

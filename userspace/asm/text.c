@@ -414,6 +414,9 @@ static bool read_func(struct reader *r, const char *key, const char *value, int 
 	if (r->func[which])
 		return twice(r, key);
 	r->func[which] = true;
+	if (kind == R_REGISTER)
+		return (reg(&at, func) && !*at) ||
+		       fail(r->error, "%s=%s: a register, r0 to r63, is wanted", key, value);
 	for (unsigned int code = 0; code < 256; code++) {
 		const char *name = text_func(kind, code);
 
@@ -427,6 +430,7 @@ static bool read_func(struct reader *r, const char *key, const char *value, int 
 			    "a ring, 0 to 15," : kind == R_ACT ? "an activation function" :
 			    kind == R_COMPARE ? "eq, ne, ge, gt, le or lt" :
 			    kind == R_REDUCE ? "add, max, min or multiply" :
+			    kind == R_POWER ? "1, 2, 4, 8, 16 or 32" :
 			    "a function (add, multiply, ...)");
 	*func = n;
 	return true;
