@@ -189,6 +189,91 @@ void kiln_store_one(void *dst, float x, enum kiln_dtype dtype)
 	memcpy(dst, &u32, kiln_dtype_bytes(dtype));
 }
 
+/* log2 of a finite x > 0 */
+static double log2_of(double x)
+{
+	int exponent;
+	double m = frexp(x, &exponent), s, z, sum = 0;
+
+	if (m < 0.70710678118654752) {
+		m *= 2;
+		exponent--;
+	}
+	s = (m - 1) / (m + 1);
+	z = s * s;
+	for (int i = 23; i >= 1; i -= 2)	/* the series of the inverse tangent's hyperbolic kin */
+		sum = sum * z + 1.0 / i;
+	return exponent + 2 * s * sum * 1.4426950408889634;
+}
+
+/* 2^x, -200 <= x <= 200 */
+static double exp2_of(double x)
+{
+	double n = rint(x), r = (x - n) * 0.69314718055994531, sum = 1;
+
+	for (int i = 14; i >= 1; i--)
+		sum = 1 + sum * r / i;
+	return ldexp(sum, (int)n);
+}
+
+/* As IEEE 754's pow(): what is special there is so here. */
+static float power(float x, float y)
+{
+	bool whole = fabsf(y) >= 0x1p24f || y == rintf(y);
+	bool negative = signbit(x) && whole && fabsf(y) < 0x1p24f && ((int32_t)y & 1);
+	double t;
+	float r;
+
+	if (y == 0 || x == 1)
+		return 1;
+	if (x != x || y != y)
+		return NAN;
+	if (isinf(y)) {
+		if (x == -1)
+			return 1;
+		return (fabsf(x) > 1) == (y > 0) ? INFINITY : 0;
+	}
+	if (x == 0 || isinf(x)) {
+		r = (x == 0) == (y > 0) ? 0 : INFINITY;
+		return negative ? -r : r;
+	}
+	if (x < 0 && !whole)
+		return NAN;
+	t = y * log2_of(fabsf(x));
+	r = (float)exp2_of(t < -200 ? -200 : t > 200 ? 200 : t);
+	return negative ? -r : r;
+}
+
+void kiln_bitwise(enum kiln_alu op, uint32_t *dst, const uint32_t *a, const uint32_t *b,
+		  size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		switch (op) {
+		case KILN_ALU_INVERT:
+			dst[i] = ~a[i];
+			break;
+		case KILN_ALU_BITWISE_AND:
+			dst[i] = a[i] & b[i];
+			break;
+		case KILN_ALU_BITWISE_OR:
+			dst[i] = a[i] | b[i];
+			break;
+		case KILN_ALU_BITWISE_XOR:
+			dst[i] = a[i] ^ b[i];
+			break;
+		case KILN_ALU_LEFT_SHIFT:
+			dst[i] = b[i] < 32 ? a[i] << b[i] : 0;
+			break;
+		case KILN_ALU_RIGHT_SHIFT:
+			dst[i] = b[i] < 32 ? a[i] >> b[i] : 0;
+			break;
+		default:
+			dst[i] = a[i];
+			break;
+		}
+	}
+}
+
 float kiln_alu_one(enum kiln_alu op, float a, float b)
 {
 	switch (op) {
@@ -222,6 +307,18 @@ float kiln_alu_one(enum kiln_alu op, float a, float b)
 		return a != 0 && b != 0;
 	case KILN_ALU_OR:
 		return a != 0 || b != 0;
+	case KILN_ALU_XOR:
+		return (a != 0) != (b != 0);
+	case KILN_ALU_NOT:
+		return !(a != 0);
+	case KILN_ALU_ABS:
+		return fabsf(a);
+	case KILN_ALU_RECIPROCAL:
+		return 1 / a;
+	case KILN_ALU_RSQRT:
+		return 1 / sqrtf(a);
+	case KILN_ALU_POW:
+		return power(a, b);
 	default:
 		return a;
 	}

@@ -113,6 +113,10 @@ float kiln_load_one(const void *src, enum kiln_dtype dtype);
 void kiln_store_one(void *dst, float value, enum kiln_dtype dtype);
 float kiln_alu_one(enum kiln_alu op, float a, float b);
 
+/* The bitwise functions, of elements in the low bits of words. dst may be a source. */
+void kiln_bitwise(enum kiln_alu op, uint32_t *dst, const uint32_t *a, const uint32_t *b,
+		  size_t n);
+
 /*
  * exp, shared by all paths so that they take the same steps:
  *   t = clamp(x, EXP_MIN, EXP_MAX)

@@ -378,6 +378,16 @@ INLINE __m256 alu(enum kiln_alu op, __m256 a, __m256 b)
 		return truth(_mm256_and_ps(not_zero(a), not_zero(b)));
 	case KILN_ALU_OR:
 		return truth(_mm256_or_ps(not_zero(a), not_zero(b)));
+	case KILN_ALU_XOR:
+		return truth(_mm256_xor_ps(not_zero(a), not_zero(b)));
+	case KILN_ALU_NOT:
+		return truth(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_EQ_OQ));
+	case KILN_ALU_ABS:
+		return abs_of(a);
+	case KILN_ALU_RECIPROCAL:
+		return K(1) / a;
+	case KILN_ALU_RSQRT:
+		return K(1) / root(a);
 	default:
 		return a;
 	}
@@ -399,6 +409,11 @@ INLINE __m256 alu(enum kiln_alu op, __m256 a, __m256 b)
 	case KILN_ALU_LT:	DO(KILN_ALU_LT); break;			\
 	case KILN_ALU_AND:	DO(KILN_ALU_AND); break;		\
 	case KILN_ALU_OR:	DO(KILN_ALU_OR); break;			\
+	case KILN_ALU_XOR:	DO(KILN_ALU_XOR); break;		\
+	case KILN_ALU_NOT:	DO(KILN_ALU_NOT); break;		\
+	case KILN_ALU_ABS:	DO(KILN_ALU_ABS); break;		\
+	case KILN_ALU_RECIPROCAL: DO(KILN_ALU_RECIPROCAL); break;	\
+	case KILN_ALU_RSQRT:	DO(KILN_ALU_RSQRT); break;		\
 	default:		DO(KILN_ALU_BYPASS); break;		\
 	}
 
@@ -423,6 +438,10 @@ INLINE void binary_with(enum kiln_alu op, float *dst, const float *a, const floa
 static void binary(enum kiln_alu op, float *dst, const float *a, const float *b,
 		   size_t n)
 {
+	if (op == KILN_ALU_POW) {	/* rare: in double, one at a time */
+		kiln_ops_ref.binary(op, dst, a, b, n);
+		return;
+	}
 #define DO(op) binary_with(op, dst, a, b, n)
 	FOR_ALU(op, DO)
 #undef DO
@@ -444,6 +463,10 @@ INLINE void scalar_with(enum kiln_alu op, float *dst, const float *a, float s,
 static void binary_scalar(enum kiln_alu op, float *dst, const float *a, float s,
 			  bool reverse, size_t n)
 {
+	if (op == KILN_ALU_POW) {
+		kiln_ops_ref.binary_scalar(op, dst, a, s, reverse, n);
+		return;
+	}
 #define DO(op) scalar_with(op, dst, a, s, reverse, n)
 	FOR_ALU(op, DO)
 #undef DO

@@ -179,7 +179,7 @@ void kiln_memory_scrub(struct kiln_core *core);
 typedef enum kiln_status kiln_exec_fn(struct kiln_core *core, struct stream *s,
 				      const struct kiln_insn *insn);
 kiln_exec_fn kiln_exec_load_stationary, kiln_exec_matmul, kiln_exec_transpose;
-kiln_exec_fn kiln_exec_activation;
+kiln_exec_fn kiln_exec_activation, kiln_exec_bitwise;
 kiln_exec_fn kiln_exec_tensor_copy, kiln_exec_tensor_tensor, kiln_exec_tensor_scalar,
 	     kiln_exec_scalar_tensor_tensor, kiln_exec_tensor_reduce, kiln_exec_select,
 	     kiln_exec_reciprocal, kiln_exec_memset, kiln_exec_tensor_copy_predicated,

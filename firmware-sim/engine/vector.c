@@ -45,8 +45,11 @@ enum kiln_status kiln_exec_tensor_tensor(struct kiln_core *core, struct stream *
 					 const struct kiln_insn *insn)
 {
 	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+	enum kiln_status status;
 
+	if (insn->func >= KILN_ALU_BITWISE)
+		return kiln_exec_bitwise(core, s, insn);
+	status = kiln_tiles(core, s, insn, &t);
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {
@@ -70,8 +73,11 @@ enum kiln_status kiln_exec_tensor_scalar(struct kiln_core *core, struct stream *
 	bool reverse0 = insn->flags & KILN_F_REVERSE0;
 	bool reverse1 = insn->flags & KILN_F_REVERSE1;
 	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+	enum kiln_status status;
 
+	if (insn->func >= KILN_ALU_BITWISE || insn->func1 >= KILN_ALU_BITWISE)
+		return kiln_exec_bitwise(core, s, insn);
+	status = kiln_tiles(core, s, insn, &t);
 	if (status != KILN_ST_OK)
 		return status;
 	for (uint32_t p = 0; p < t.dst.partitions; p++) {

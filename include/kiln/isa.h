@@ -159,11 +159,12 @@ enum kiln_insn_code {
 #include "kiln/isa.def"
 };
 
-/* func, func1 of the Vector and GpSimd instructions: computed in fp32. */
+/* func, func1 of the Vector and GpSimd instructions: computed in fp32, but for the bitwise ones. */
 enum kiln_alu {
 #define KILN_ALU(name, code, doc) KILN_ALU_##name = code,
 #include "kiln/isa.def"
 	KILN_ALU_OPS,
+	KILN_ALU_BITWISE = KILN_ALU_INVERT,	/* the first that looks at bits */
 };
 
 /* func of ACTIVATION: computed in fp32. */

@@ -688,6 +688,36 @@ static inline enum kiln_verdict kiln_check_values(struct kiln_check *c,
 	return KILN_FITS;
 }
 
+/*
+ * The bitwise functions look at the bits of integers, all operands being of one
+ * type; of a constant it is the low bits of its pattern that count.
+ */
+static inline enum kiln_verdict kiln_check_bitwise(struct kiln_check *c,
+						   enum kiln_engine engine,
+						   const struct kiln_insn *insn,
+						   const struct kiln_rule *rule)
+{
+	uint8_t type = insn->dst.dtype;
+
+	if (rule->func != R_ALU || (insn->func < KILN_ALU_BITWISE &&
+				    insn->func1 < KILN_ALU_BITWISE))
+		return KILN_FITS;
+	if ((insn->opcode != KILN_OP_TENSOR_TENSOR && insn->opcode != KILN_OP_TENSOR_SCALAR) ||
+	    engine != KILN_VECTOR)
+		return kiln_wrong(c, NULL, "function %lld is TENSOR_TENSOR's and TENSOR_SCALAR's, "
+				  "on Vector", insn->func, 0, 0, 0);
+	if ((insn->func && insn->func < KILN_ALU_BITWISE) ||
+	    (insn->func1 && insn->func1 < KILN_ALU_BITWISE))
+		return kiln_wrong(c, NULL, "functions %lld and %lld: only one is bitwise",
+				  insn->func, insn->func1, 0, 0);
+	if (R_FLOATS >> type & 1 || insn->src[0].dtype != type ||
+	    (insn->src[1].space && insn->src[1].dtype != type) ||
+	    (insn->col[0].space && insn->col[0].dtype != type) ||
+	    (insn->col[1].space && insn->col[1].dtype != type))
+		return kiln_wrong(c, NULL, "bitwise functions take integers of one type", 0, 0, 0, 0);
+	return KILN_FITS;
+}
+
 static inline enum kiln_verdict kiln_check_tiles(struct kiln_check *c,
 						 enum kiln_engine engine,
 						 const struct kiln_insn *insn,
@@ -716,6 +746,8 @@ static inline enum kiln_verdict kiln_check_tiles(struct kiln_check *c,
 	}
 	if (verdict == KILN_FITS)
 		verdict = kiln_check_values(c, engine, insn, rule);
+	if (verdict == KILN_FITS)
+		verdict = kiln_check_bitwise(c, engine, insn, rule);
 	return verdict == KILN_FITS ? kiln_check_shape(c, insn, rule) : verdict;
 }
 

@@ -138,7 +138,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine, bool in
 		break;
 	case KILN_OP_TENSOR_TENSOR:
 		insn->imm[0] = 0;
-		insn->func = rng() % KILN_ALU_OPS;
+		insn->func = rng() % KILN_ALU_BITWISE;
 		insn->src[1] = random_tile(KILN_SBUF, any_dtype(), partitions, n, 24 << 10,
 					   24 << 10, true);
 		break;
@@ -151,8 +151,8 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine, bool in
 					   24 << 10, true);
 		/* fall through */
 	case KILN_OP_TENSOR_SCALAR:
-		insn->func = rng() % KILN_ALU_OPS;
-		insn->func1 = rng() % KILN_ALU_OPS;
+		insn->func = rng() % KILN_ALU_BITWISE;
+		insn->func1 = rng() % KILN_ALU_BITWISE;
 		insn->flags = rng() % 4;
 		if (insn->opcode == KILN_OP_TENSOR_SCALAR)
 			insn->imm[1] = rng_float();
@@ -252,6 +252,104 @@ static bool try_one(enum kiln_engine engine, uint8_t opcode)
 	return good;
 }
 
+static uint32_t raw(const void *at, uint32_t bytes)
+{
+	uint32_t word = 0;
+
+	memcpy(&word, at, bytes);
+	return word;
+}
+
+static uint64_t bit_op(enum kiln_alu op, uint64_t a, uint64_t b)
+{
+	switch (op) {
+	case KILN_ALU_INVERT:
+		return ~a;
+	case KILN_ALU_BITWISE_AND:
+		return a & b;
+	case KILN_ALU_BITWISE_OR:
+		return a | b;
+	case KILN_ALU_BITWISE_XOR:
+		return a ^ b;
+	case KILN_ALU_LEFT_SHIFT:
+		return b < 64 ? a << b : 0;
+	case KILN_ALU_RIGHT_SHIFT:
+		return b < 64 ? a >> b : 0;
+	default:
+		return a;
+	}
+}
+
+static enum kiln_alu any_bitwise(void)
+{
+	return KILN_ALU_BITWISE + rng() % (KILN_ALU_OPS - KILN_ALU_BITWISE);
+}
+
+/* Integers as bits. Half of the shift counts are within an element, or little more. */
+static bool try_bitwise(bool tensor)
+{
+	static const enum kiln_dtype types[] = { KILN_I8, KILN_U8, KILN_I16, KILN_U16, KILN_I32,
+						 KILN_U32 };
+	static struct prog p;
+	static uint32_t want[KILN_PARTITIONS * 720];
+	enum kiln_dtype type = types[rng() % 6];
+	uint32_t bytes = kiln_dtype_bytes(type), n = counts[rng() % 11];
+	uint64_t mask = (1ull << 8 * bytes) - 1;
+	unsigned int partitions = rng() % 128 + 1;
+	struct kiln_insn *insn;
+	uint32_t bits[2] = { rng() % 2 ? rng() : rng() % 40, rng() % 2 ? rng() : rng() % 40 };
+
+	memset(&p, 0, sizeof(p));
+	insn = emit(&p, KILN_VECTOR, tensor ? KILN_OP_TENSOR_TENSOR : KILN_OP_TENSOR_SCALAR);
+	insn->func = any_bitwise();
+	insn->src[0] = random_tile(KILN_SBUF, type, partitions, n, 0, 24 << 10, true);
+	insn->dst = random_tile(KILN_SBUF, type, partitions, n, 48 << 10, 24 << 10, false);
+	if (tensor) {
+		insn->src[1] = random_tile(KILN_SBUF, type, partitions, n, 24 << 10, 24 << 10, true);
+		for (uint32_t i = 0; rng() % 2 && i < n; i++)
+			memset(element(&insn->src[1], rng() % partitions, i), rng() % 34, 1);
+	} else {
+		insn->func1 = rng() % 3 ? any_bitwise() : KILN_ALU_BYPASS;
+		insn->flags = rng() % 2 ? rng() % 4 : 0;
+		for (unsigned int i = 0; i < 2; i++) {
+			if (rng() % 2)
+				insn->col[i] = column_at(KILN_SBUF, type, (80 << 10) + i * 64);
+			else
+				memcpy(&insn->imm[i], &bits[i], sizeof(bits[i]));
+		}
+	}
+	for (uint32_t q = 0; q < partitions; q++) {
+		for (uint32_t i = 0; i < n; i++) {
+			uint64_t a = raw(element(&insn->src[0], q, i), bytes);
+
+			for (unsigned int k = 0; k < (tensor ? 1 : 2); k++) {
+				uint64_t b = tensor ? raw(element(&insn->src[1], q, i), bytes) :
+					     insn->col[k].space ?
+					     raw(sbuf_at(m, insn->src[0].partition + q,
+							 insn->col[k].addr), bytes) : bits[k] & mask;
+				enum kiln_alu op = k ? insn->func1 : insn->func;
+				bool reverse = insn->flags & (k ? KILN_F_REVERSE1 : KILN_F_REVERSE0);
+
+				a = bit_op(op, reverse ? b : a, reverse ? a : b) & mask;
+			}
+			want[q * n + i] = a;
+		}
+	}
+	if (run(m, &p).status != KILN_ST_OK)
+		return false;
+	for (uint32_t q = 0; q < partitions; q++) {
+		for (uint32_t i = 0; i < n; i++) {
+			if (raw(element(&insn->dst, q, i), bytes) != want[q * n + i]) {
+				printf("# func %u,%u flags %u type %u: %x, want %x\n", insn->func,
+				       insn->func1, insn->flags, type,
+				       raw(element(&insn->dst, q, i), bytes), want[q * n + i]);
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
 static void test_elementwise(int level)
 {
 	static const struct {
@@ -286,6 +384,11 @@ static void test_elementwise(int level)
 		ok(good, "%s on engine %u (%s)", kinds[i].name, kinds[i].engine,
 		   kiln_ops_get(level)->name);
 	}
+	bool good = true;
+
+	for (int round = 0; round < 200 && good; round++)
+		good = try_bitwise(round & 1);
+	ok(good, "bitwise functions (%s)", kiln_ops_get(level)->name);
 }
 
 /* Matmul and transpose with any shapes and strides, against the reference kernel's arithmetic. */

@@ -119,8 +119,8 @@ static bool try_scan(void)
 	insn.src[0] = source(any_dtype(), partitions, n, true);
 	insn.src[1] = source1(any_dtype(), partitions, n);
 	insn.dst = result(any_dtype(), partitions, n, true);
-	insn.func = mamba ? KILN_ALU_MULTIPLY : rng() % KILN_ALU_OPS;
-	insn.func1 = mamba ? KILN_ALU_ADD : rng() % KILN_ALU_OPS;
+	insn.func = mamba ? KILN_ALU_MULTIPLY : rng() % KILN_ALU_BITWISE;
+	insn.func1 = mamba ? KILN_ALU_ADD : rng() % KILN_ALU_BITWISE;
 	insn.flags = rng() % 4;
 	if (rng() % 2)
 		insn.col[0] = column_at(KILN_SBUF, any_dtype(), 512);

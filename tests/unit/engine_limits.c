@@ -284,6 +284,20 @@ static void test_operands(void)
 	WRONG(TENSOR_SCALAR, insn.func1 = KILN_ALU_OPS, operand, 0);
 	WRONG(ACTIVATION, insn.func = KILN_ACTS, operand, 0);
 
+	/* bitwise: integers of one type, one kind of function, two instructions */
+#define BITS(insn) (insn.dst.dtype = insn.src[0].dtype = KILN_I32)
+	WRONG(TENSOR_TENSOR, insn.func = KILN_ALU_BITWISE_AND, operand, 0);
+	WRONG(TENSOR_TENSOR, (BITS(insn), insn.func = KILN_ALU_BITWISE_AND), operand, 0);
+	WRONG(TENSOR_TENSOR, (BITS(insn), insn.src[1].dtype = KILN_U32,
+			      insn.func = KILN_ALU_BITWISE_AND), operand, 0);
+	WRONG(TENSOR_SCALAR, (BITS(insn), insn.func = KILN_ALU_LEFT_SHIFT,
+			      insn.func1 = KILN_ALU_ADD), operand, 0);
+	WRONG(TENSOR_SCALAR, (BITS(insn), insn.func = KILN_ALU_ADD,
+			      insn.func1 = KILN_ALU_INVERT), operand, 0);
+	WRONG(SCALAR_TENSOR_TENSOR, (BITS(insn), insn.src[1].dtype = KILN_I32,
+				     insn.func = insn.func1 = KILN_ALU_INVERT), operand, 0);
+#undef BITS
+
 	/* what is not used is zero */
 	WRONG(TENSOR_COPY, insn.reserved = 1, operand, 0);
 	WRONG(TENSOR_COPY, insn.flags = 1, operand, 0);
