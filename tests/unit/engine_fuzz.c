@@ -21,15 +21,23 @@ static void *watchdog(void *arg)
 
 	(void)arg;
 	while (!quit) {
+		struct kiln_core *core;
+
 		nanosleep(&t, NULL);
-		if (started == seen && running)
-			kiln_core_abort(running, KILN_ST_TIMEOUT);
+		core = running;
+		if (started == seen && core)
+			kiln_core_abort(core, KILN_ST_TIMEOUT);
 		seen = started;
 	}
 	return NULL;
 }
 
 static struct prog p;
+
+static enum kiln_dtype any_type(void)
+{
+	return rng() % (KILN_DTYPES - 1) + 1;
+}
 
 /* A tile that is right by itself, most of the time. */
 static struct kiln_operand random_tile(enum kiln_space space, enum kiln_dtype dtype,
@@ -71,7 +79,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 	static const uint8_t counts[] = { 1, 7, 32, 33, 64, 65, 127, 128, 128 };
 	unsigned int partitions = counts[rng() % sizeof(counts)], i;
 	uint32_t n = rng() % 3 ? 4 * (rng() % 128 + 1) : rng() % 700 + 1;
-	enum kiln_dtype dtype = rng() % 5 + 1;
+	enum kiln_dtype dtype = any_type();
 	bool psum = engine != KILN_GPSIMD;
 	struct kiln_operand seed = { 0 };
 
@@ -114,7 +122,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 
 	insn->src[0] = random_tile(psum && rng() % 3 == 0 ? KILN_PSUM : KILN_SBUF, dtype,
 				   partitions, n);
-	insn->dst = random_tile(psum && rng() % 3 == 0 ? KILN_PSUM : KILN_SBUF, rng() % 5 + 1,
+	insn->dst = random_tile(psum && rng() % 3 == 0 ? KILN_PSUM : KILN_SBUF, any_type(),
 				partitions, n);
 	if (rng() % 4 == 0)
 		insn->dst = insn->src[0];
@@ -205,7 +213,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		break;
 	case KILN_OP_TENSOR_TENSOR_SCAN:
 		insn->func1 = rng() % KILN_ALU_OPS;
-		insn->src[1] = random_tile(KILN_SBUF, rng() % 5 + 1, partitions, n);
+		insn->src[1] = random_tile(KILN_SBUF, any_type(), partitions, n);
 		break;
 	case KILN_OP_TENSOR_COPY_PREDICATED:
 		insn->func = 0;
@@ -238,7 +246,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		/* fall through */
 	case KILN_OP_MATCH_REPLACE8:
 		insn->func = 0;
-		insn->src[1] = random_tile(KILN_SBUF, rng() % 5 + 1, partitions, 8);
+		insn->src[1] = random_tile(KILN_SBUF, any_type(), partitions, 8);
 		if (insn->opcode == KILN_OP_MATCH_REPLACE8)
 			insn->col[0] = column_at(KILN_SBUF, KILN_U32, rng() % 200000 & ~3u);
 		break;
@@ -278,7 +286,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		/* fall through */
 	case KILN_OP_TENSOR_TENSOR:
 	case KILN_OP_SELECT:
-		insn->src[1] = random_tile(KILN_SBUF, rng() % 5 + 1, partitions, n);
+		insn->src[1] = random_tile(KILN_SBUF, any_type(), partitions, n);
 		if (insn->opcode == KILN_OP_SELECT)
 			insn->func = 0;
 		break;
@@ -286,7 +294,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		insn->func1 = rng() % KILN_ALU_OPS;
 		insn->flags = rng() % 4;
 		insn->col[rng() % 2] = column_at(rng() % 2 && psum ? KILN_PSUM : KILN_SBUF,
-						 rng() % 5 + 1, rng() % 17000 & ~3u);
+						 any_type(), rng() % 17000 & ~3u);
 		break;
 	case KILN_OP_TENSOR_REDUCE:
 		insn->func = KILN_ALU_ADD;

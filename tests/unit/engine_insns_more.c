@@ -410,7 +410,7 @@ static bool try_find8(bool replace)
 		if (!insn.col[0].space)
 			want[1].op.space = KILN_SPACE_NONE;
 	} else {
-		insn.dst = result(KILN_U32, partitions, 8, true);
+		insn.dst = result(rng() % 2 ? KILN_U32 : KILN_U16, partitions, 8, true);
 		want_start(0, &insn.dst);
 	}
 	for (uint32_t q = 0; q < partitions; q++) {
@@ -433,7 +433,8 @@ static bool try_find8(bool replace)
 			if (replace)
 				memcpy(want_at(1, q, j), &found[j], 4);
 			else
-				memcpy(want_at(0, q, j), &found[j], 4);
+				memcpy(want_at(0, q, j), &found[j],
+				       kiln_dtype_bytes(insn.dst.dtype));
 		}
 		for (uint32_t i = 0; replace && i < n; i++)
 			want_value(0, q, i, gone[i] ? -77 : value(&insn.src[0], q, i));
@@ -451,7 +452,8 @@ static bool try_topk(void)
 	if (rng() % 2)
 		few_values(&insn.src[0]);
 	insn.dst = result(KILN_BF16, partitions, k, false);
-	insn.src[1] = random_tile(KILN_SBUF, KILN_U32, partitions, k, 24 << 10, 32 << 10, false);
+	insn.src[1] = random_tile(KILN_SBUF, rng() % 2 ? KILN_U32 : KILN_U16, partitions, k,
+				  24 << 10, 32 << 10, false);
 	want_start(0, &insn.dst);
 	want_start(1, &insn.src[1]);
 	for (uint32_t q = 0; q < partitions; q++) {
@@ -467,7 +469,7 @@ static bool try_topk(void)
 			}
 			gone[best] = true;
 			want_value(0, q, j, value(&insn.src[0], q, best));
-			memcpy(want_at(1, q, j), &best, 4);
+			want_value(1, q, j, best);
 		}
 	}
 	return as_wanted(KILN_GPSIMD, &insn, 0);
@@ -622,19 +624,19 @@ static bool try_local_gather(void)
 
 	insn.func = e;
 	insn.src[0] = random_tile(KILN_SBUF, dtype, partitions, rows * e, 0, 24 << 10, true);
-	insn.src[1] = random_tile(KILN_SBUF, rng() % 2 ? KILN_U32 : KILN_I32, partitions, width,
-				  24 << 10, 8 << 10, false);
+	insn.src[1] = random_tile(KILN_SBUF, rng() % 3 ? KILN_U16 : rng() % 2 ? KILN_U32 : KILN_I32,
+				  partitions, width, 24 << 10, 8 << 10, false);
 	insn.dst = random_tile(KILN_SBUF, dtype, partitions, n * e, 64 << 10, 32 << 10, false);
 	for (uint32_t q = 0; q < partitions; q++) {
 		for (uint32_t i = 0; i < width; i++)
-			*(uint32_t *)element(&insn.src[1], q, i) =
-				i * 16 + q % 16 < n ? rng() % rows : rng();
+			kiln_store_one(element(&insn.src[1], q, i),
+				       i * 16 + q % 16 < n ? rng() % rows : rng(),
+				       insn.src[1].dtype);
 	}
 	want_start(0, &insn.dst);
 	for (uint32_t q = 0; q < partitions; q++) {
 		for (uint32_t i = 0; i < n * e; i++) {
-			uint32_t j = i / e, at = *(uint32_t *)element(&insn.src[1], q / 16 * 16 + j % 16,
-								      j / 16);
+			uint32_t j = i / e, at = value(&insn.src[1], q / 16 * 16 + j % 16, j / 16);
 
 			memcpy(want_at(0, q, i), element(&insn.src[0], q, at * e + i % e),
 			       kiln_dtype_bytes(dtype));
@@ -643,7 +645,8 @@ static bool try_local_gather(void)
 	if (!as_wanted(KILN_GPSIMD, &insn, 0))
 		return false;
 	/* one that leads out */
-	*(uint32_t *)element(&insn.src[1], 15 % n, 0) = rng() % 2 ? rows : 0x80000000;
+	kiln_store_one(element(&insn.src[1], 15 % n, 0), rng() % 2 ? rows : 0x80000000u,
+		       insn.src[1].dtype);
 	*emit(&p, KILN_GPSIMD, 0) = insn;
 	return run(m, &p).status == KILN_ST_MEMORY;
 }
