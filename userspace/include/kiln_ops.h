@@ -124,6 +124,96 @@ int kiln_rmsnorm(struct kiln_ops *ops, const struct kiln_norm *norm,
 int kiln_layernorm(struct kiln_ops *ops, const struct kiln_norm *norm,
 		   kiln_done_fn done, void *user);
 
+/* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
+enum kiln_unary_func {
+	KILN_UNARY_COPY		= 1,
+	KILN_UNARY_EXP		= 2,
+	KILN_UNARY_SQUARE	= 3,
+	KILN_UNARY_RELU		= 4,
+	KILN_UNARY_ABS		= 5,
+	KILN_UNARY_SIGMOID	= 6,
+	KILN_UNARY_TANH		= 7,
+	KILN_UNARY_GELU		= 8,
+	KILN_UNARY_GELU_TANH	= 9,
+	KILN_UNARY_GELU_QUICK	= 10,
+	KILN_UNARY_SILU		= 11,
+	KILN_UNARY_SOFTPLUS	= 12,
+	KILN_UNARY_MISH		= 13,
+	KILN_UNARY_ERF		= 14,
+	KILN_UNARY_LOG		= 15,
+	KILN_UNARY_SIN		= 16,	/* of -65536 to 65536; NaN beyond */
+	KILN_UNARY_COS		= 17,	/* the same */
+	KILN_UNARY_ARCTAN	= 18,
+	KILN_UNARY_SQRT		= 19,
+	KILN_UNARY_RSQRT	= 20,
+	KILN_UNARY_RECIPROCAL	= 21,
+	KILN_UNARY_SIGN		= 22,
+};
+
+/*
+ * y = func(scale * x + shift): x and y are [rows, width]. scale and shift round
+ * once, together, in fp32; docs/numerics.md says how exact each function is.
+ * COPY scales, shifts and converts. y may be x if of the same type, with ldy =
+ * ldx.
+ */
+struct kiln_unary {
+	enum kiln_type type;		/* of x */
+	enum kiln_type out_type;	/* of y; 0: as type */
+	enum kiln_unary_func func;
+	float scale, shift;		/* finite; scale 0: 1 */
+	uint32_t rows, width;		/* rows 0: 1; width at least 1 */
+	uint32_t ldx, ldy;		/* elements from row to row; 0: dense */
+	uint64_t x, y;			/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_unary(struct kiln_ops *ops, const struct kiln_unary *unary,
+	       kiln_done_fn done, void *user);
+
+enum kiln_binary_func {
+	KILN_BINARY_ADD		= 1,
+	KILN_BINARY_SUBTRACT	= 2,
+	KILN_BINARY_MULTIPLY	= 3,
+	KILN_BINARY_DIVIDE	= 4,	/* a * (1 / b), both rounded: b beyond 2^127 or below 2^-126 loses more */
+	KILN_BINARY_MAX		= 5,	/* NaN if either is NaN */
+	KILN_BINARY_MIN		= 6,	/* the same */
+};
+
+/*
+ * out = a func b with the broadcasting of NumPy: a dimension in which one of
+ * them is 1 counts as often as the other's. All dense, outermost dimension
+ * first; 0 is 1, so fewer dimensions stand at the end. Computed in fp32. out
+ * may be a or b if that has its shape and type.
+ */
+struct kiln_binary {
+	enum kiln_type type;		/* of a and b */
+	enum kiln_type out_type;	/* of out; 0: as type */
+	enum kiln_binary_func func;
+	uint32_t a_dim[4], b_dim[4];
+	uint64_t a, b, out;		/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_binary(struct kiln_ops *ops, const struct kiln_binary *binary,
+		kiln_done_fn done, void *user);
+
+/*
+ * out = func(gate) * up, all [rows, width]: swiglu with SILU, geglu with GELU,
+ * reglu with RELU. The function and the product are fp32, rounded to type at
+ * the end. Gate and up may be the two halves of one matrix: ld_gate = ld_up =
+ * 2 * width. out may be gate or up, with the same ld.
+ */
+struct kiln_glu {
+	enum kiln_type type;		/* of all three */
+	enum kiln_unary_func func;
+	uint32_t rows, width;		/* rows 0: 1; width at least 1 */
+	uint32_t ld_gate, ld_up, ld_out;	/* elements from row to row; 0: dense */
+	uint64_t gate, up, out;		/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done, void *user);
+
 /* Commands submitted by this object so far, and programs it keeps. */
 struct kiln_ops_stats {
 	uint64_t commands;
