@@ -675,7 +675,7 @@ bool text_parse_insn(const char *text, struct kiln_insn *insn, char *error, size
 
 struct label {
 	char name[NAME_MAX_];
-	uint32_t index;
+	uint32_t index, line;
 };
 
 struct fixup {
@@ -743,12 +743,37 @@ static bool add_insn(struct source *s, const struct kiln_insn *insn, uint32_t li
 	return true;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	const struct label *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+/* In order of their names, each but once. */
+static bool sort_labels(struct source *s, struct section *section)
+{
+	if (section->labels)
+		qsort(section->label, section->labels, sizeof(*section->label), by_name);
+	for (uint32_t i = 1; i < section->labels; i++) {
+		if (strcmp(section->label[i - 1].name, section->label[i].name))
+			continue;
+		s->line = section->label[i].line;
+		return fail(&s->error, "label %s: it is there already", section->label[i].name);
+	}
+	return true;
+}
+
+static int is_label(const void *name, const void *label)
+{
+	return strcmp(name, ((const struct label *)label)->name);
+}
+
 static const struct label *find_label(const struct section *section, const char *name)
 {
-	for (uint32_t i = 0; i < section->labels; i++)
-		if (!strcmp(section->label[i].name, name))
-			return &section->label[i];
-	return NULL;
+	return section->labels ? bsearch(name, section->label, section->labels,
+					 sizeof(*section->label), is_label) : NULL;
 }
 
 static bool add_label(struct source *s, const char *name)
@@ -756,14 +781,13 @@ static bool add_label(struct source *s, const char *name)
 	struct section *section = &s->section[s->engine];
 	void *bigger;
 
-	if (find_label(section, name))
-		return fail(&s->error, "label %s: it is there already", name);
 	bigger = grow(s, section->label, section->labels, &section->label_room,
 		      sizeof(*section->label));
 	if (!bigger)
 		return false;
 	section->label = bigger;
 	section->label[section->labels].index = section->count;
+	section->label[section->labels].line = s->line;
 	strcpy(section->label[section->labels++].name, name);
 	return true;
 }
@@ -953,6 +977,8 @@ static bool finish(struct source *s)
 	for (int e = 0; e < KILN_ENGINES; e++) {
 		struct section *section = &s->section[e];
 
+		if (!sort_labels(s, section))
+			return false;
 		for (uint32_t i = 0; i < section->fixups; i++) {
 			const struct fixup *f = &section->fixup[i];
 			const struct label *label = find_label(section, f->name);
