@@ -103,7 +103,10 @@ static void operand(const struct kiln_operand_rule *rule, const char *field)
 			before = " or ";
 		}
 	}
-	dtypes(rule->dtypes);
+	if (rule->dtypes == R_NO_DTYPE)
+		printf(" pattern without a type: register, offset, steps");
+	else
+		dtypes(rule->dtypes);
 	printf(" |\n");
 }
 
