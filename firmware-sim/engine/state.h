@@ -63,6 +63,7 @@ struct packed {
 	uint64_t used;			/* when; the one that is replaced is the oldest */
 	struct kiln_operand operand;
 	uint64_t reg;
+	bool twice;			/* as double rows */
 };
 
 struct kiln_core {
@@ -92,6 +93,7 @@ struct kiln_core {
 	/* Tensor's stationary matrix */
 	enum kiln_dtype stationary_dtype;	/* NONE: nothing loaded in this job */
 	uint32_t stationary_k, stationary_m;
+	uint32_t stationary_double;		/* two rows in each of its K partitions */
 	struct packed packed[PACKED];
 	uint64_t packed_use;
 
@@ -100,9 +102,9 @@ struct kiln_core {
 	float y[CHUNK] __attribute__((aligned(64)));
 	float z[CHUNK] __attribute__((aligned(64)));
 	uint32_t row[2][KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
-	uint32_t stationary[(KILN_MATMUL_MAX_K + PANEL_PAD) *
+	uint32_t stationary[(2 * KILN_MATMUL_MAX_K + PANEL_PAD) *
 			    (KILN_MATMUL_MAX_M + KILN_MAX_MR)] __attribute__((aligned(64)));
-	uint32_t moving[PACKED][(KILN_MATMUL_MAX_K + PANEL_PAD) * KILN_MATMUL_MAX_N]
+	uint32_t moving[PACKED][(2 * KILN_MATMUL_MAX_K + PANEL_PAD) * KILN_MATMUL_MAX_N]
 		__attribute__((aligned(64)));
 	float out[KILN_MATMUL_MAX_M * KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
 };

@@ -52,13 +52,13 @@ static size_t panel_pitch(uint32_t rows, unsigned int width)
 	return (size_t)(rows + PANEL_PAD) * width;
 }
 
-/* A matrix of K partitions in panels of width columns. */
+/* A matrix of K partitions, of two rows each with twice, in panels of width columns. */
 static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
-		 unsigned int width)
+		 unsigned int width, bool twice)
 {
 	static const uint16_t zero[KILN_MATMUL_MAX_N];
-	uint32_t k = tile->partitions;
-	size_t pitch = panel_pitch(packed_rows(k, tile->dtype), width);
+	uint32_t k = tile->partitions, rows = 1 + twice;
+	size_t pitch = panel_pitch(rows * packed_rows(k, tile->dtype), width);
 
 	if (tile->dtype == KILN_F32) {
 		for (uint32_t p = 0; p < k; p++) {
@@ -69,13 +69,17 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		return;
 	}
 	if (tile->dtype != KILN_BF16) {		/* to fp32: each product is exact there */
+		uint32_t n = tile->count / rows;
+
 		for (uint32_t p = 0; p < k; p++) {
-			float *row = (float *)core->row[1];
+			const uint8_t *from = row_of(tile, p, core->row[0]);
 
 			prefetch(tile, p + AHEAD);
-			core->ops->load(row, row_of(tile, p, core->row[0]), tile->count,
-					tile->dtype);
-			pack_words(dst + p * width, pitch, width, core->row[1], tile->count);
+			for (uint32_t r = 0; r < rows; r++, from += n * tile->esize) {
+				core->ops->load((float *)core->row[1], from, n, tile->dtype);
+				pack_words(dst + (p * rows + r) * width, pitch, width,
+					   core->row[1], n);
+			}
 		}
 		return;
 	}
@@ -96,23 +100,27 @@ enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream
 	struct tile src;
 	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
 
+	bool twice = insn->flags & KILN_F_DOUBLE_ROW;
+
 	if (status != KILN_ST_OK)
 		return status;
-	pack(core, &src, core->stationary, core->ops->mr);
+	pack(core, &src, core->stationary, core->ops->mr, twice);
 	core->stationary_dtype = src.dtype;
 	core->stationary_k = src.partitions;
-	core->stationary_m = src.count;
+	core->stationary_m = src.count / (1 + twice);
+	core->stationary_double = twice;
 	return KILN_ST_OK;
 }
 
 /* The packed copy of a moving matrix, if it is one of the last and nothing wrote there. */
 static struct packed *find_packed(struct kiln_core *core, const struct stream *s,
-				  const struct kiln_operand *op)
+				  const struct kiln_operand *op, bool twice)
 {
 	for (unsigned int i = 0; i < PACKED; i++) {
 		struct packed *packed = &core->packed[i];
 
 		if (packed->valid && packed->reg == s->reg[op->reg] &&
+		    packed->twice == twice &&
 		    !memcmp(&packed->operand, op, sizeof(*op)))
 			return packed;
 	}
@@ -120,9 +128,10 @@ static struct packed *find_packed(struct kiln_core *core, const struct stream *s
 }
 
 static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *s,
-				   const struct kiln_operand *op, const struct tile *tile)
+				   const struct kiln_operand *op, const struct tile *tile,
+				   bool twice)
 {
-	struct packed *packed = find_packed(core, s, op);
+	struct packed *packed = find_packed(core, s, op, twice);
 
 	if (!packed) {
 		/* in place of one that is of no use any more, or of the oldest */
@@ -133,7 +142,8 @@ static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *
 			if (core->packed[i].used < packed->used)
 				packed = &core->packed[i];
 		}
-		pack(core, tile, core->moving[packed - core->packed], KILN_PANEL);
+		pack(core, tile, core->moving[packed - core->packed], KILN_PANEL, twice);
+		packed->twice = twice;
 		packed->operand = *op;
 		packed->reg = s->reg[op->reg];
 		packed->lo = tile->lo;
@@ -160,7 +170,8 @@ static void look_ahead(struct kiln_core *core, const struct stream *s,
 		if (!moving && insn->opcode != KILN_OP_LOAD_STATIONARY)
 			continue;
 		if (kiln_tile(core, s, &insn->src[0], &tile) == KILN_ST_OK &&
-		    tile_contiguous(&tile) && !(moving && find_packed(core, s, &insn->src[0])))
+		    tile_contiguous(&tile) && !(moving && find_packed(core, s, &insn->src[0],
+					     insn->flags & KILN_F_DOUBLE_ROW)))
 			ahead[moving] = (struct kiln_ahead){ tile.base, tile.pitch,
 							     tile.partitions,
 							     tile.count * tile.esize };
@@ -189,7 +200,7 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 {
 	struct tile dst, src;
 	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
-	bool bf16 = insn->src[0].dtype == KILN_BF16;
+	bool bf16 = insn->src[0].dtype == KILN_BF16, twice = insn->flags & KILN_F_DOUBLE_ROW;
 	struct kiln_matmul mm;
 
 	if (status == KILN_ST_OK)
@@ -199,13 +210,13 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	if (status != KILN_ST_OK)
 		return status;
 	if (!core->stationary_dtype || !match(core->stationary_dtype, src.dtype) ||
-	    core->stationary_k != src.partitions ||
+	    core->stationary_k != src.partitions || core->stationary_double != twice ||
 	    core->stationary_m != dst.partitions)
 		return KILN_ST_OPERAND;
 
 	mm.a = core->stationary;
-	mm.b = pack_moving(core, s, &insn->src[0], &src);
-	mm.rows = packed_rows(src.partitions, src.dtype);
+	mm.b = pack_moving(core, s, &insn->src[0], &src, twice);
+	mm.rows = packed_rows(src.partitions, src.dtype) << twice;
 	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);
 	mm.b_pitch = panel_pitch(mm.rows, KILN_PANEL);
 	look_ahead(core, s, mm.ahead);

@@ -67,6 +67,8 @@ static uint64_t tensor_cycles(const struct kiln_insn *insn)
 	const struct kiln_operand *src = &insn->src[0];
 	uint64_t free = elements(src), cycles;
 
+	if (insn->flags & KILN_F_DOUBLE_ROW && insn->opcode != KILN_OP_TRANSPOSE)
+		free /= 2;
 	switch (insn->opcode) {
 	case KILN_OP_LOAD_STATIONARY:
 		cycles = (at_least(free, MIN_CYCLES) + LOAD_SPEEDUP - 1) / LOAD_SPEEDUP;

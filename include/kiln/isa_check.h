@@ -499,6 +499,23 @@ static inline enum kiln_verdict kiln_check_gather(struct kiln_check *c,
 	return KILN_FITS;
 }
 
+/* Two rows of fp8 in each partition. */
+static inline enum kiln_verdict kiln_check_double(struct kiln_check *c,
+						  const struct kiln_operand *op)
+{
+	if (c->generation < 2) {
+		kiln_wrong(c, "double_row", "there from generation 2 on, not in %lld",
+			   c->generation, 0, 0, 0);
+		return KILN_NO_INSN;
+	}
+	if (op->dtype != KILN_F8E4M3 && op->dtype != KILN_F8E5M2)
+		return kiln_wrong(c, "src", "double rows are of fp8", 0, 0, 0, 0);
+	if (op->ndim < 2 || op->size[0] != 2)
+		return kiln_wrong(c, "src", "the outermost of %lld dimensions is %lld, not the two "
+				  "rows", op->ndim, op->size[0], 0, 0);
+	return KILN_FITS;
+}
+
 /* Sizes of the operands against each other. They are known to be well formed. */
 static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 						 const struct kiln_insn *insn,
@@ -516,10 +533,22 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 			verdict = kiln_check_same(c, rule->src[1].name, b, dst);
 		return verdict;
 	case KILN_SHAPE_STATIONARY:
+		if (insn->flags & KILN_F_DOUBLE_ROW) {
+			verdict = kiln_check_double(c, a);
+			if (verdict != KILN_FITS)
+				return verdict;
+			in /= 2;
+		}
 		if (in > KILN_MATMUL_MAX_M)
 			return kiln_wrong(c, "src", "%lld columns, 128 at most", in, 0, 0, 0);
 		return KILN_FITS;
 	case KILN_SHAPE_MATMUL:
+		if (insn->flags & KILN_F_DOUBLE_ROW) {
+			verdict = kiln_check_double(c, a);
+			if (verdict != KILN_FITS)
+				return verdict;
+			in /= 2;
+		}
 		if (in > KILN_MATMUL_MAX_N || in != out)
 			return kiln_wrong(c, NULL, "%lld columns into %lld, 512 at most", in, out,
 					  0, 0);

@@ -69,6 +69,18 @@ static struct kiln_operand random_dram(enum kiln_dtype dtype)
 	return op;
 }
 
+static void double_rows(struct kiln_insn *insn)
+{
+	struct kiln_operand *op = &insn->src[0];
+
+	insn->flags |= KILN_F_DOUBLE_ROW;
+	op->dtype = rng() % 2 ? KILN_F8E4M3 : KILN_F8E5M2;
+	op->ndim = 2;
+	op->size[1] = insn->opcode == KILN_OP_MATMUL ? insn->dst.size[0] : op->size[0] / 2 + 1;
+	op->size[0] = 2;
+	op->stride[1] = 1;
+}
+
 /* An instruction of this engine that is likely to be accepted. */
 static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 {
@@ -149,6 +161,8 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 	case KILN_OP_LOAD_STATIONARY:
 		memset(&insn->dst, 0, sizeof(insn->dst));
 		insn->src[0] = random_tile(KILN_SBUF, rng() % 2 + 1, 128, 32 * (rng() % 4 + 1));
+		if (rng() % 3 == 0)
+			double_rows(insn);
 		break;
 	case KILN_OP_MATMUL:
 		insn->src[0] = random_tile(KILN_SBUF, rng() % 2 + 1, 128, n);
@@ -156,6 +170,8 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 				    rng() % 8 * 2048, n);
 		insn->dst.reg = rng() % 4 ? 0 : rng() % 4;
 		insn->flags = rng() % 2;
+		if (rng() % 3 == 0)
+			double_rows(insn);
 		break;
 	case KILN_OP_TRANSPOSE:
 		n = rng() % 128 + 1;

@@ -465,6 +465,60 @@ static bool try_matmul(enum kiln_dtype dtype, enum kiln_dtype moving_dtype)
 	return true;
 }
 
+/* Two rows of fp8 in each partition count as two of K. */
+static bool try_double_row(void)
+{
+	static const enum kiln_dtype fp8[] = { KILN_F8E4M3, KILN_F8E5M2 };
+	static struct prog p;
+	static float sums[KILN_PARTITIONS * 512];
+	uint32_t k = rng() % 128 + 1, mcount = rng() % 128 + 1, n = counts[rng() % 9];
+	struct kiln_operand stationary, moving, out;
+	struct kiln_insn *insn;
+	bool accumulate = rng() % 2;
+
+	stationary = tile_at(KILN_SBUF, fp8[rng() % 2], 0, k, rng() % 4096, 2);
+	stationary.ndim = 2;
+	stationary.stride[1] = rng() % 3 + 1;
+	stationary.size[1] = mcount;
+	stationary.stride[0] = rng() % 2 ? mcount * stationary.stride[1] : 700;
+	moving = stationary;
+	moving.dtype = fp8[rng() % 2];
+	moving.addr = 8192 + rng() % 4096;
+	moving.size[1] = n;
+	moving.stride[0] = n * moving.stride[1];
+	out = random_tile(KILN_PSUM, KILN_F32, mcount, n, 2048, 2048, false);
+	memset(&p, 0, sizeof(p));
+	insn = emit(&p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
+	insn->src[0] = stationary;
+	insn->flags = KILN_F_DOUBLE_ROW;
+	insn = emit(&p, KILN_TENSOR, KILN_OP_MATMUL);
+	insn->src[0] = moving;
+	insn->dst = out;
+	insn->flags = KILN_F_DOUBLE_ROW | (accumulate ? KILN_F_ACCUMULATE : 0);
+	for (uint32_t i = 0; i < mcount; i++) {
+		for (uint32_t j = 0; j < n; j++) {
+			float c = accumulate ? value(&out, i, j) : 0;
+
+			for (uint32_t q = 0; q < 2 * k; q++)
+				c = fmaf(value(&stationary, q / 2, q % 2 * mcount + i),
+					 value(&moving, q / 2, q % 2 * n + j), c);
+			sums[i * n + j] = c != c ? NAN : c;
+		}
+	}
+	if (run(m, &p).status != KILN_ST_OK)
+		return false;
+	for (uint32_t i = 0; i < mcount; i++) {
+		for (uint32_t j = 0; j < n; j++) {
+			if (memcmp(element(&out, i, j), &sums[i * n + j], 4)) {
+				printf("# K %u M %u N %u: [%u][%u] %g, want %g\n", k, mcount, n, i, j,
+				       value(&out, i, j), sums[i * n + j]);
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
 static bool try_transpose(void)
 {
 	static struct prog p;
@@ -512,6 +566,10 @@ static void test_tensor(int level)
 	}
 	ok(good && try_matmul(KILN_F32, KILN_TF32) && try_matmul(KILN_TF32, KILN_F32),
 	   "matmul tf32, f16, fp8 (%s)", name);
+	good = true;
+	for (int round = 0; round < 8 && good; round++)
+		good = try_double_row();
+	ok(good, "matmul of double rows (%s)", name);
 	good = true;
 	for (int round = 0; round < 100 && good; round++)
 		good = try_transpose();

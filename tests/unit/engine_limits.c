@@ -251,7 +251,20 @@ static void test_shapes(void)
 	WRONG(DMA_TRANSPOSE, insn.src[0].dram.step[2] = 1, operand, 0);
 	WRONG(DMA_TRANSPOSE, insn.src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 64, 0, 127), operand, 0);
 
+	/* double rows */
+	const struct kiln_operand rows = { .space = KILN_SBUF, .dtype = KILN_F8E4M3,
+					   .partitions = 128, .ndim = 2, .size = { 2, 64 },
+					   .stride = { 64, 1 } };
+	WRONG(MATMUL, (insn.flags = KILN_F_DOUBLE_ROW, insn.src[0] = rows),
+	      m->generation > 1 ? operand : KILN_ST_ILLEGAL, 0);	/* the stationary has not */
 	if (m->generation > 1) {
+		WRONG(MATMUL, insn.flags = KILN_F_DOUBLE_ROW, operand, 0);
+		WRONG(MATMUL, (insn.flags = KILN_F_DOUBLE_ROW, insn.src[0] = rows,
+			       insn.src[0].dtype = KILN_BF16), operand, 0);
+		WRONG(MATMUL, (insn.flags = KILN_F_DOUBLE_ROW, insn.src[0] = rows,
+			       insn.src[0].size[0] = 1), operand, 0);
+		WRONG(LOAD_STATIONARY, (insn.flags = KILN_F_DOUBLE_ROW, insn.src[0] = rows,
+					insn.src[0].size[1] = 129), operand, 0);
 		WRONG(RANGE_SELECT, insn.func = KILN_ALU_ADD, operand, 0);
 		WRONG(RANGE_SELECT, insn.func1 = KILN_ALU_OPS, operand, 0);
 		WRONG(RANGE_SELECT, memset(&insn.col[0], 0, sizeof(insn.col[0])), operand, 0);
