@@ -143,6 +143,32 @@ static void sequencer(void)
 	kiln_asm_destroy(as);
 }
 
+/* Instructions by their names in isa.def */
+static void by_name(void)
+{
+	struct kiln_asm *as = kiln_asm_create(2);
+	struct kiln_program_header *program;
+	const struct kiln_insn *insn;
+	size_t bytes;
+
+	kiln_asm_wait(as, KILN_VECTOR, 3, 1);
+	KILN_ASM(as, KILN_VECTOR, MAX8, .dst = sbuf(16, 0, 8), .src = { sbuf(16, 64, 100) });
+	KILN_ASM(as, KILN_VECTOR, MEMSET, .dst = sbuf(16, 0, 8), .imm = { 2 }, .wait = { { 4, 5 } });
+	KILN_ASM(as, KILN_SYNC, LDARG, .seq = { .rd = 1, .slot = 2 });
+	program = finish(as, &bytes);
+	if (!program)
+		return;
+	insn = stream(program, KILN_VECTOR);
+	is(insn[0].opcode, KILN_OP_MAX8, "by name: opcode");
+	is(insn[0].src[0].size[0], 100, "by name: source");
+	is(insn[0].wait[0].sem, 3, "by name: the wait before it");
+	is(insn[1].wait[0].value, 5, "by name: its own wait");
+	is(insn[1].imm[0] == 2, 1, "by name: constant");
+	is(program->args_bytes, 24, "by name: arguments are counted");
+	free(program);
+	kiln_asm_destroy(as);
+}
+
 static struct kiln_asm *as;
 
 /* The mistake that was just made is found, and told with the place. */
@@ -231,6 +257,10 @@ static void mistakes(void)
 	refuse("AFFINE_SELECT without comparison", "comparison");
 	kiln_asm_addi(as, KILN_SYNC, 64, 0, 1);
 	refuse("register", "64");
+	KILN_ASM(as, KILN_VECTOR, MAX8, .dst = sbuf(16, 0, 8), .src = { sbuf(16, 64, 7) });
+	refuse("by name: too few", "MAX8: src: 7 elements");
+	KILN_ASM(as, KILN_SYNC, BNE, .seq = { .rs = 1, .target = 2 });
+	refuse("by name: a branch beyond the end", "target 2 of 1");
 	kiln_asm_ldarg(as, KILN_SYNC, 1, 64);
 	refuse("argument", "argument 64");
 	kiln_asm_wait(as, KILN_SYNC, 256, 1);
@@ -263,6 +293,7 @@ int main(void)
 {
 	layout();
 	sequencer();
+	by_name();
 	mistakes();
 	printf("1..%d\n", tests);
 	return failures ? 1 : 0;

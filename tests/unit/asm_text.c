@@ -5,7 +5,6 @@
  * line.
  */
 #include <errno.h>
-#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -469,29 +468,6 @@ static void by_hand(void)
 	free(program);
 }
 
-/* The caller's language has a comma where numbers have a point. */
-static void other_language(void)
-{
-	static const char *const names[] = { "de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "fr_FR" };
-	struct kiln_insn insn = {
-		.opcode = KILN_OP_MEMSET, .imm = { 0.1f },
-		.dst = { .space = KILN_SBUF, .dtype = KILN_F32, .partitions = 1, .ndim = 1,
-			 .size = { 1 }, .stride = { 1 } },
-	};
-	size_t bytes;
-	void *program = program_of(KILN_VECTOR, &insn, 1, &bytes);
-	bool named = false, found = false;
-
-	for (unsigned int i = 0; i < 4 && !found; i++)
-		found = setlocale(LC_ALL, names[i]);
-	if (!found)
-		printf("ok %d # SKIP no such locale here\n", ++tests);
-	else
-		ok(trip(program, bytes, &named) && named, "in another language");
-	setlocale(LC_ALL, "C");
-	free(program);
-}
-
 int main(void)
 {
 	by_hand();
@@ -499,7 +475,6 @@ int main(void)
 	every_instruction();
 	garbage();
 	garbage_text();
-	other_language();
 	printf("1..%d\n", tests);
 	return failures != 0;
 }

@@ -114,17 +114,17 @@ void kiln_asm_post(struct kiln_asm *as, enum kiln_engine engine, unsigned int se
 void kiln_asm_label(struct kiln_asm *as, enum kiln_engine engine, uint32_t label);
 
 /*
- * Any instruction of isa.def, encoded by the caller and checked as all are; for
- * those that have no call of their own below. docs/isa.md says which operand
- * stands in which field:
+ * Any instruction of isa.def, by its name there, checked as all are; for those
+ * that have no call of their own below. docs/isa.md says which operand stands
+ * in which field:
  *
- *	kiln_asm_insn(as, KILN_VECTOR, &(struct kiln_insn) {
- *		.opcode = KILN_OP_MAX8, .dst = greatest, .src = { x },
- *	});
+ *	KILN_ASM(as, KILN_VECTOR, MAX8, .dst = greatest, .src = { x });
  *
- * Its waits count if kiln_asm_wait() has not been called for it.
+ * Waits among the fields count if kiln_asm_wait() has not been called for it.
  */
 void kiln_asm_insn(struct kiln_asm *as, enum kiln_engine engine, const struct kiln_insn *insn);
+#define KILN_ASM(as, engine, name, ...) \
+	kiln_asm_insn(as, engine, &(struct kiln_insn) { .opcode = KILN_OP_##name, __VA_ARGS__ })
 
 /* -------------------------------------------------------------- sequencer -- */
 
