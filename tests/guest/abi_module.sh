@@ -47,7 +47,7 @@ if rmmod kiln 2>/dev/null; then not_ok "rmmod with an open file is refused"; els
 
 # Unbinding does not ask: whoever works gets errors, and nobody hangs.
 card=$(basename "$(readlink -f /sys/class/accel/accel0/device)")
-KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/abi_unplugged" >/tmp/unplugged.tap &
+KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/helper_unplugged" >/tmp/unplugged.tap &
 pid=$!
 for _ in $(seq 100); do grep -q working /tmp/unplugged.tap 2>/dev/null && break; sleep 0.05; done
 echo "$card" >/sys/bus/pci/drivers/kiln/unbind
@@ -65,7 +65,7 @@ check "bind again" settle "$cards"
 check "the card works" works
 
 # Function reset below the driver: commands end in -EIO, and the next process finds a card that works.
-KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/abi_unplugged" --reset >/tmp/unplugged.tap &
+KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/helper_unplugged" --reset >/tmp/unplugged.tap &
 pid=$!
 for _ in $(seq 100); do grep -q working /tmp/unplugged.tap 2>/dev/null && break; sleep 0.05; done
 echo 1 >"/sys/bus/pci/devices/$card/reset"
@@ -73,7 +73,7 @@ check "a process at work when the card is reset gets errors" wait $pid
 grep -E '^(not ok|#)' /tmp/unplugged.tap
 check "the card works" works
 # A card that stops answering: it cannot reach memory any more. The driver finds out and resets it.
-KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/abi_unplugged" --reset >/tmp/unplugged.tap &
+KILN_UNPLUG=1 "$KILN_BUILD/tests/guest/helper_unplugged" --reset >/tmp/unplugged.tap &
 pid=$!
 for _ in $(seq 100); do grep -q working /tmp/unplugged.tap 2>/dev/null && break; sleep 0.05; done
 setpci -s "$card" COMMAND=0002

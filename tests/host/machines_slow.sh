@@ -49,4 +49,10 @@ machine() {
 }
 machine 2 trn1 1
 machine 1 trn3 8
+
+# A card small enough to be filled: buffers are moved out of HBM and come back.
+HBM=64M tests/machine/guest -- '"$KILN_BUILD/tests/guest/abi_bind"' >"$dir/out" 2>"$dir/err"
+is $? 0 "64 MiB of HBM: the status of abi_bind"
+! grep -E '^not ok|SKIP' "$dir/out"
+ok $? "  nothing fails, nothing is skipped" "" "$(grep -E -A 3 '^not ok|SKIP' "$dir/out")"
 done_testing

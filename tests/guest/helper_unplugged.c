@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * abi_unplugged [--reset]: works until the card goes away under it (-ENODEV
+ * helper_unplugged [--reset]: works until the card goes away under it (-ENODEV
  * everywhere), or is reset (-EIO); abi_module.sh does that. Alone, it has
  * nothing to test.
  */
