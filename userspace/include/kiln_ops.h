@@ -214,6 +214,51 @@ struct kiln_glu {
 /* As kiln_matmul(). */
 int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done, void *user);
 
+/*
+ * out[i] = table[index[i]]: an embedding. table is [table_rows, width], index
+ * [rows] of u32, out [rows, width]. Every bit is copied as it is. An index that
+ * is not less than table_rows makes the command fail with -ENOEXEC; the fault names
+ * the address that the row would have.
+ */
+struct kiln_gather {
+	enum kiln_type type;		/* of table and out */
+	uint32_t rows, width;		/* at least 1 */
+	uint32_t table_rows;		/* at least 1 */
+	uint32_t ld_table, ld_out;	/* elements from row to row; 0: dense */
+	uint64_t table, index, out;	/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_gather(struct kiln_ops *ops, const struct kiln_gather *gather,
+		kiln_done_fn done, void *user);
+
+/*
+ * Rotary embedding: x and y are [tokens, heads, dim]. Of the first rotated
+ * elements of each head, pair j becomes
+ *
+ *	x0 * cos[j] - x1 * sin[j], x1 * cos[j] + x0 * sin[j]
+ *
+ * with cos and sin of the token; the others are copied. A pair is j and j +
+ * rotated / 2 (NeoX), or 2 j and 2 j + 1 if interleaved. Products and sums
+ * round in fp32, the result to type. y may be x (with ldy = ldx).
+ */
+struct kiln_rope {
+	enum kiln_type type;		/* of x and y */
+	uint32_t tokens, heads;		/* at least 1 */
+	uint32_t dim;			/* 2 to 1024 */
+	uint32_t rotated;		/* even, up to dim; 0: dim */
+	bool interleaved;
+	uint32_t ldx, ldy;		/* elements from token to token; 0: dense */
+	uint32_t table_rows;		/* of cos and sin, if there are positions */
+	uint64_t x, y;			/* device addresses, aligned to the element */
+	uint64_t cos, sin;		/* fp32 [tokens or table_rows, rotated / 2], dense */
+	uint64_t positions;		/* u32 [tokens]: rows of cos and sin, as kiln_gather(); 0: row i is token i's */
+};
+
+/* As kiln_matmul(). */
+int kiln_rope(struct kiln_ops *ops, const struct kiln_rope *rope,
+	      kiln_done_fn done, void *user);
+
 /* Commands submitted by this object so far, and programs it keeps. */
 struct kiln_ops_stats {
 	uint64_t commands;

@@ -17,6 +17,9 @@ enum kiln_ops_kind {
 	KILN_OPS_ATTENTION	= 2,
 	KILN_OPS_ROWS		= 3,
 	KILN_OPS_ELEMENTS	= 4,
+	KILN_OPS_GATHER		= 5,
+	KILN_OPS_ROPE		= 6,
+	KILN_OPS_REDUCE		= 7,
 };
 
 /* Everything that a program depends on; what is not used is zero. */

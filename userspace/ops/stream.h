@@ -67,6 +67,21 @@ static inline uint32_t take(uint32_t *top, uint32_t bytes)
 	return at;
 }
 
+/* Sync: rows of device memory, step elements apart, by the u32s at index, into dst. */
+static inline void gather_rows(struct kiln_asm *as, unsigned int ring, struct kiln_operand dst,
+			       unsigned int base, uint32_t step, unsigned int index,
+			       unsigned int limit)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_DMA_GATHER, .func = ring, .func1 = limit, .dst = dst,
+		.src = { kiln_dram(base, 0, step, 1), kiln_dram(index, 0, 1, 0) },
+	};
+
+	insn.src[0].dtype = dst.dtype;
+	insn.src[1].dtype = KILN_U32;
+	kiln_asm_insn(as, KILN_SYNC, &insn);
+}
+
 static inline bool known_type(enum kiln_type type)
 {
 	return type == KILN_TYPE_F32 || type == KILN_TYPE_BF16;
