@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "engine/random.h"
 #include "engine/state.h"
 #include "kiln/isa_check.h"
 
@@ -70,6 +71,7 @@ enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
 	tile->esize = kiln_dtype_bytes(op->dtype);
 	tile->partition = op->partition;
 	tile->partitions = op->partitions;
+	tile->stochastic = false;
 	merge(tile, op);
 	return KILN_ST_OK;
 }
@@ -98,9 +100,14 @@ enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,
 {
 	enum kiln_status status = kiln_tile(core, s, op, tile);
 
-	if (status == KILN_ST_OK)
-		written(core, tile);
-	return status;
+	if (status != KILN_ST_OK)
+		return status;
+	if (s->insn[s->pc].flags & KILN_F_STOCHASTIC) {
+		tile->stochastic = true;
+		tile->seed = s->reg[KILN_SEED_REGISTER];
+	}
+	written(core, tile);
+	return KILN_ST_OK;
 }
 
 enum kiln_status kiln_column_range(struct kiln_core *core,
@@ -144,6 +151,7 @@ enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
 	tile->ndim = 1;
 	tile->size[0] = 1;
 	tile->stride[0] = 1;
+	tile->stochastic = false;
 	return KILN_ST_OK;
 }
 
@@ -256,12 +264,29 @@ const float *kiln_tile_load(const struct kiln_core *core, const struct tile *til
 	return buf;
 }
 
+/* Elements have their numbers by their place in the tile, so it does not matter who stores how many. */
+static void store_random(const struct tile *tile, uint32_t p, uint32_t first, uint32_t n,
+			 const float *buf)
+{
+	uint32_t words[CHUNK + 8], codes[CHUNK], skip = first % 4;
+
+	kiln_philox_row(tile->seed, p, first - skip, n + skip, KILN_RANDOM_ROUNDING, words);
+	for (uint32_t i = 0; i < n; i++)
+		kiln_store_random((uint8_t *)codes + i * tile->esize, buf[i], words[skip + i],
+				  tile->dtype);
+	kiln_tile_scatter(tile, p, first, n, codes);
+}
+
 void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
 		     uint32_t p, uint32_t first, uint32_t n, const float *buf)
 {
 	int64_t stride = tile->stride[tile->ndim - 1];
 	struct walk w;
 
+	if (tile->stochastic) {
+		store_random(tile, p, first, n, buf);
+		return;
+	}
 	if (tile_contiguous(tile)) {
 		core->ops->store(tile->base + p * tile->pitch + (size_t)first * tile->esize,
 				 buf, n, tile->dtype);

@@ -189,6 +189,42 @@ void kiln_store_one(void *dst, float x, enum kiln_dtype dtype)
 	memcpy(dst, &u32, kiln_dtype_bytes(dtype));
 }
 
+/*
+ * The significand with d bits below those that are kept: the word's upper d are
+ * added, and the sum is cut off. What lies below the least normal number is
+ * shifted down to its place first; with more than 32 bits to lose it is 0.
+ */
+static uint32_t encode_random(float x, uint32_t word, const struct format *f)
+{
+	uint32_t infinity = ((1u << f->exponent) - 1) << f->fraction;
+	uint32_t u = to_bits(x), sign = (u >> 31) << (f->exponent + f->fraction);
+	int least = 2 - (1 << (f->exponent - 1));	/* exponent of a normal number */
+	int exponent = (int)(u >> 23 & 0xff) - 127, drop = 23 - f->fraction;
+	uint64_t code;
+
+	if (x != x || isinf(x))
+		return encode(x, f);
+	u &= 0x7fffffff;
+	if (exponent < -126)
+		exponent = -126;
+	if (exponent < least) {		/* the significand alone, at the place of the denormals */
+		u = (u & 0x7fffff) | (uint32_t)(u >= 0x800000) << 23;
+		drop += least - exponent;
+		code = drop > 32 ? 0 : ((uint64_t)u + (word >> (32 - drop))) >> drop;
+	} else {
+		code = ((u + (uint64_t)(word >> (32 - drop))) >> drop) -
+		       ((uint64_t)(least + 126) << f->fraction);
+	}
+	return sign | (uint32_t)(code > infinity ? infinity : code);
+}
+
+void kiln_store_random(void *dst, float x, uint32_t word, enum kiln_dtype dtype)
+{
+	uint32_t code = encode_random(x, word, &formats[dtype]) << formats[dtype].unused;
+
+	memcpy(dst, &code, kiln_dtype_bytes(dtype));
+}
+
 /* log2 of a finite x > 0 */
 static double log2_of(double x)
 {

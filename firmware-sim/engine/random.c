@@ -40,7 +40,7 @@ enum kiln_status kiln_exec_rng(struct kiln_core *core, struct stream *s,
 			uint32_t n = tile_chunk(&dst, at);
 			uint8_t *low = (uint8_t *)core->row[1];
 
-			kiln_philox_row(seed, p, at, n, words);
+			kiln_philox_row(seed, p, at, n, KILN_RANDOM_DATA, words);
 			if (uniform) {
 				for (uint32_t i = 0; i < n; i++)
 					core->z[i] = kiln_uniform(words[i]);
@@ -74,7 +74,7 @@ enum kiln_status kiln_exec_dropout(struct kiln_core *core, struct stream *s,
 			uint32_t n = tile_chunk(&t.dst, at);
 			const float *x = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
 
-			kiln_philox_row(seed, p, at, n, core->row[0]);
+			kiln_philox_row(seed, p, at, n, KILN_RANDOM_DATA, core->row[0]);
 			for (uint32_t i = 0; i < n; i++)
 				core->z[i] = kiln_uniform(core->row[0][i]) < prob ? 0 : x[i];
 			kiln_tile_store(core, &t.dst, p, at, n, core->z);

@@ -38,15 +38,21 @@ static inline void kiln_philox(uint64_t seed, const uint32_t counter[4], uint32_
 	out[3] = c3;
 }
 
+/* What the numbers are for: kept apart, in the counter. */
+enum kiln_random_use {
+	KILN_RANDOM_DATA,	/* RNG, DROPOUT */
+	KILN_RANDOM_ROUNDING,
+};
+
 /*
  * Words for the n elements of a partition from first on: element i gets word
- * i % 4 of the block with counter (i / 4, partition, 0, 0). first is a multiple
+ * i % 4 of the block with counter (i / 4, partition, use, 0). first is a multiple
  * of 4, and dst has room for n rounded up to one.
  */
 static inline void kiln_philox_row(uint64_t seed, uint32_t partition, uint32_t first,
-				   uint32_t n, uint32_t *dst)
+				   uint32_t n, enum kiln_random_use use, uint32_t *dst)
 {
-	uint32_t counter[4] = { first / 4, partition };
+	uint32_t counter[4] = { first / 4, partition, use };
 
 	for (uint32_t i = 0; i < n; i += 4, counter[0]++)
 		kiln_philox(seed, counter, dst + i);

@@ -54,6 +54,8 @@ struct tile {
 	unsigned int ndim;		/* after merging what is contiguous */
 	uint32_t size[4];
 	int64_t stride[4];
+	bool stochastic;		/* what is stored is rounded at random */
+	uint64_t seed;
 };
 
 /* A packed moving tile that may serve further matmuls, with other stationary ones. */

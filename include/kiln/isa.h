@@ -27,6 +27,8 @@
 #define KILN_DMA_RINGS		16
 #define KILN_REGISTERS		64	/* of each engine, 64 bits; register 0 reads as 0 */
 
+#define KILN_SEED_REGISTER	63	/* of each engine: the seed of STOCHASTIC */
+
 #define KILN_MATMUL_MAX_K	128	/* contraction: partitions of both inputs */
 #define KILN_MATMUL_MAX_M	128	/* stationary's free size */
 #define KILN_MATMUL_MAX_N	512	/* moving's free size */

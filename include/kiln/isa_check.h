@@ -777,6 +777,9 @@ static inline enum kiln_verdict kiln_check_tiles(struct kiln_check *c,
 		verdict = kiln_check_values(c, engine, insn, rule);
 	if (verdict == KILN_FITS)
 		verdict = kiln_check_bitwise(c, engine, insn, rule);
+	if (verdict == KILN_FITS && (insn->flags & KILN_F_STOCHASTIC) &&
+	    !((R_FLOATS & ~R_F32) >> insn->dst.dtype & 1))
+		return kiln_wrong(c, "dst", "of a type that is not rounded at random", 0, 0, 0, 0);
 	return verdict == KILN_FITS ? kiln_check_shape(c, insn, rule) : verdict;
 }
 

@@ -3,6 +3,7 @@
  * Each instruction on random operands - shapes, strides, types, partitions -
  * against a straightforward computation, one element at a time.
  */
+#include "engine/random.h"
 #include "engine_tiles.h"
 
 /* What an element-wise instruction should give for element i of partition p. */
@@ -350,6 +351,68 @@ static bool try_bitwise(bool tensor)
 	return true;
 }
 
+/* Rounding at random: floor(|x| / unit + a number in [0, 1)), in double, where that is exact. */
+static bool try_stochastic(bool count)
+{
+	static const struct { enum kiln_dtype type; int fraction, least; float most; } types[] = {
+		{ KILN_BF16, 7, -126, 0x1.fep127f }, { KILN_F16, 10, -14, 65504 },
+		{ KILN_TF32, 10, -126, 0x1.ffcp127f }, { KILN_F8E4M3, 3, -6, 240 },
+		{ KILN_F8E5M2, 2, -14, 57344 },
+	};
+	static struct prog p;
+	unsigned int t = rng() % 5, partitions = count ? 128 : rng() % 128 + 1, up = 0;
+	uint32_t n = count ? 720 : counts[rng() % 11];
+	uint64_t seed = (uint64_t)rng() << 32 | rng();
+	struct kiln_insn *insn;
+
+	memset(&p, 0, sizeof(p));
+	movi(&p, KILN_VECTOR, KILN_SEED_REGISTER, seed);
+	insn = emit(&p, KILN_VECTOR, KILN_OP_TENSOR_COPY);
+	insn->flags = KILN_F_STOCHASTIC;
+	insn->src[0] = random_tile(KILN_SBUF, KILN_F32, partitions, n, 0, 24 << 10, false);
+	insn->dst = random_tile(KILN_SBUF, types[t].type, partitions, n, 48 << 10, 24 << 10, false);
+	for (uint32_t q = 0; q < partitions; q++) {
+		for (uint32_t i = 0; i < n; i++) {
+			/* near both ends, and in between */
+			float x = ldexpf(rng_float(), (int)(rng() % 3 == 0 ? types[t].least - 6 + rng() % 12 :
+							    rng() % 2 ? rng() % 40 - 20 : rng() % 17));
+
+			if (rng() % 50 == 0)
+				x = bits_float(rng());
+			if (count)	/* 1.3 units of the last place above 1 */
+				x = 1 + ldexpf(1.3125f, -types[t].fraction);
+			memcpy(element(&insn->src[0], q, i), &x, sizeof(x));
+		}
+	}
+	if (run(m, &p).status != KILN_ST_OK)
+		return false;
+	for (uint32_t q = 0; q < partitions; q++) {
+		for (uint32_t i = 0; i < n; i++) {
+			uint32_t counter[4] = { i / 4, q, 1, 0 }, words[4];
+			float x = value(&insn->src[0], q, i), got = value(&insn->dst, q, i), want = x;
+			double unit, a = fabs((double)x);
+			int exponent = a && a < INFINITY ? ilogb(a) : -1000;
+
+			kiln_philox(seed, counter, words);
+			if (exponent < types[t].least)
+				exponent = types[t].least;
+			unit = ldexp(1, exponent - types[t].fraction);
+			if (a < INFINITY)
+				want = a < unit * 0x1p-9 ? 0 : floor(a / unit + words[i % 4] * 0x1p-32) * unit;
+			if (want > types[t].most)
+				want = INFINITY;
+			want = copysignf(want, x);
+			up += got > 1 + ldexpf(1.5f, -types[t].fraction);
+			if (float_bits(got) != float_bits(want) && !(got != got && x != x)) {
+				printf("# type %u: %a is %a, want %a\n", types[t].type, x, got, want);
+				return false;
+			}
+		}
+	}
+	/* 0.3125 of them, with a deviation of 141 */
+	return !count || fabs(up - 0.3125 * n * partitions) < 800;
+}
+
 static void test_elementwise(int level)
 {
 	static const struct {
@@ -389,6 +452,10 @@ static void test_elementwise(int level)
 	for (int round = 0; round < 200 && good; round++)
 		good = try_bitwise(round & 1);
 	ok(good, "bitwise functions (%s)", kiln_ops_get(level)->name);
+	good = true;
+	for (int round = 0; round < 60 && good; round++)
+		good = try_stochastic(round % 20 == 0);
+	ok(good, "rounding at random (%s)", kiln_ops_get(level)->name);
 }
 
 /* Matmul and transpose with any shapes and strides, against the reference kernel's arithmetic. */

@@ -153,6 +153,10 @@ static void test_operands(void)
 	WRONG(TENSOR_SCALAR, insn.func1 = KILN_ALU_OPS, operand, 0);
 	WRONG(ACTIVATION, insn.func = KILN_ACTS, operand, 0);
 
+	WRONG(TENSOR_COPY, insn.flags = KILN_F_STOCHASTIC, operand, 0);	/* to fp32 */
+	WRONG(ACTIVATION, (insn.flags = KILN_F_STOCHASTIC, insn.dst.dtype = KILN_I32), operand, 0);
+	WRONG(MEMSET, (insn.flags = KILN_F_STOCHASTIC, insn.dst.dtype = KILN_BF16), operand, 0);
+
 	/* bitwise: integers of one type, one kind of function, two instructions */
 #define BITS(insn) (insn.dst.dtype = insn.src[0].dtype = KILN_I32)
 	WRONG(TENSOR_TENSOR, insn.func = KILN_ALU_BITWISE_AND, operand, 0);
