@@ -259,6 +259,31 @@ struct kiln_rope {
 int kiln_rope(struct kiln_ops *ops, const struct kiln_rope *rope,
 	      kiln_done_fn done, void *user);
 
+enum kiln_reduce_func {
+	KILN_REDUCE_SUM		= 1,
+	KILN_REDUCE_MEAN	= 2,
+	KILN_REDUCE_MAX		= 3,	/* NaN if there is one */
+	KILN_REDUCE_MIN		= 4,	/* the same */
+};
+
+/*
+ * y[o][i] = func over k of x[o][k][i]: x is [outer, n, inner], y [outer, inner],
+ * dense. The last dimension of a tensor has inner 1, the first outer 1. Sums are
+ * fp32, at most n / 32 + 16 roundings in a row if inner is 1 and n up to 4096; a
+ * mean is the sum times 1 / n. The result is rounded to out_type.
+ */
+struct kiln_reduce {
+	enum kiln_type type;		/* of x */
+	enum kiln_type out_type;	/* of y; 0: as type */
+	enum kiln_reduce_func func;
+	uint32_t outer, n, inner;	/* outer and inner 0: 1; n at least 1 */
+	uint64_t x, y;			/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_reduce(struct kiln_ops *ops, const struct kiln_reduce *reduce,
+		kiln_done_fn done, void *user);
+
 /* Commands submitted by this object so far, and programs it keeps. */
 struct kiln_ops_stats {
 	uint64_t commands;
