@@ -62,6 +62,7 @@ refuse 2 "no option --fast" kiln asm --fast "$work/bad"
 refuse 1 "No such file" kiln asm "$work/none"
 printf "a\\0b" >"$work/zero"
 refuse 1 "this is not text" kiln asm "$work/zero" -o "$work/q"
+refuse 1 "No such file" kiln run matmul --m 8 --n 8 --k 8 --transport sim --dump-program "$work/no/p"
 refuse 2 "one file is wanted" kiln disasm
 refuse 1 "No such file" kiln disasm "$work/none"
 echo "1..$n"

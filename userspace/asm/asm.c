@@ -749,8 +749,8 @@ static void check_targets(struct kiln_asm *as, enum kiln_engine e)
 		const struct kiln_insn *insn = &s->insn[i];
 
 		if ((kiln_rules[insn->opcode].seq & R_TARGET) && insn->seq.target > s->count)
-			fail(as, KILN_ENGINES, 256, "%s %u %s: target %u of %u", kiln_engine_names[e],
-			     i, kiln_rules[insn->opcode].name, insn->seq.target, s->count);
+			fail(as, KILN_ENGINES, 256, "%s %u %s: target %u of %u",
+			     kiln_engine_names[e], i, kiln_rules[insn->opcode].name, insn->seq.target, s->count);
 	}
 }
 

@@ -174,7 +174,8 @@ static void put_insn(struct line *line, const struct kiln_insn *insn, bool label
 		for (int i = 0; i < 2; i++) {
 			uint8_t use = rule->imm[i].use;
 
-			put_func(line, i ? rule->func1 : rule->func, i, i ? insn->func1 : insn->func);
+			put_func(line, i ? rule->func1 : rule->func, i,
+				 i ? insn->func1 : insn->func);
 			if (insn->col[i].space)
 				put_column(line, rule->col[i].name, &insn->col[i]);
 			if (use == R_MUST || (use == R_OR_COL && !insn->col[i].space) ||
@@ -224,8 +225,10 @@ static void print_insn(const struct kiln_insn *insn, enum kiln_engine engine,
 	} else {
 		text_complaint(check, why, sizeof(why));
 	}
-	fprintf(out, "\t# %s%s%s\n\t.insn ", kiln_rules[insn->opcode].engines ?
-		kiln_rules[insn->opcode].name : "", kiln_rules[insn->opcode].engines ? ": " : "", why);
+	if (kiln_rules[insn->opcode].engines)
+		fprintf(out, "\t# %s: %s\n\t.insn ", kiln_rules[insn->opcode].name, why);
+	else
+		fprintf(out, "\t# %s\n\t.insn ", why);
 	print_bytes(insn, sizeof(*insn), out);
 	fputc('\n', out);
 }

@@ -27,7 +27,7 @@
 #include "kiln_asm.h"
 #include "text.h"
 
-#define NAME_MAX_	64
+#define WORD_MAX	64
 
 const char *const kiln_engine_names[KILN_ENGINES] = {
 	"tensor", "vector", "scalar", "gpsimd", "sync",
@@ -187,12 +187,12 @@ static bool reg(const char **at, uint8_t *value)
 }
 
 /* A name off the front: letters, digits, underlines. */
-static bool word(const char **at, char name[NAME_MAX_])
+static bool word(const char **at, char name[WORD_MAX])
 {
 	size_t n = 0;
 
 	while (isalnum((unsigned char)**at) || **at == '_') {
-		if (n == NAME_MAX_ - 1)
+		if (n == WORD_MAX - 1)
 			return false;
 		name[n++] = *(*at)++;
 	}
@@ -206,7 +206,7 @@ static bool place(const char **at, uint8_t *space, uint8_t *dtype)
 	static const char *const spaces[] = {
 		[KILN_SBUF] = "sbuf", [KILN_PSUM] = "psum", [KILN_DRAM] = "dram",
 	};
-	char name[NAME_MAX_];
+	char name[WORD_MAX];
 
 	if (!word(at, name))
 		return false;
@@ -564,7 +564,8 @@ static bool read_field(struct reader *r, char *token)
 			return true;
 		}
 		usage(r->rule, list, sizeof(list));
-		return fail(r->error, "%s: no such flag; it takes%s", token, *list ? list : " nothing");
+		return fail(r->error, "%s: no such flag; it takes%s", token,
+			    *list ? list : " nothing");
 	}
 	*value++ = 0;
 	at = value;
@@ -674,12 +675,12 @@ bool text_parse_insn(const char *text, struct kiln_insn *insn, char *error, size
 /* ---------------------------------------------------------------- programs -- */
 
 struct label {
-	char name[NAME_MAX_];
+	char name[WORD_MAX];
 	uint32_t index, line;
 };
 
 struct fixup {
-	char name[NAME_MAX_];
+	char name[WORD_MAX];
 	uint32_t index;
 };
 
@@ -851,7 +852,7 @@ static bool add_bytes(struct source *s, const char *at)
 
 static bool directive(struct source *s, const char *at)
 {
-	char name[NAME_MAX_] = "";
+	char name[WORD_MAX] = "";
 	struct kiln_insn insn;
 	int64_t n, minor;
 
@@ -872,15 +873,16 @@ static bool directive(struct source *s, const char *at)
 		return fail(&s->error, ".%s: only .bytes may follow .bytes", name);
 	s->any = true;
 	if (!strcmp(name, "engine")) {
-		char engine[NAME_MAX_] = "";
+		char engine[WORD_MAX] = "";
 
 		word(&at, engine);
 		for (s->engine = 0; s->engine < KILN_ENGINES; s->engine++)
 			if (!strcasecmp(engine, kiln_engine_names[s->engine]))
-				return !*at || fail(&s->error, ".engine %s: something behind it", engine);
+				return !*at || fail(&s->error, ".engine %s: something behind it",
+						    engine);
 		s->engine = -1;
-		return fail(&s->error, ".engine %s: tensor, vector, scalar, gpsimd or sync is wanted",
-			    engine);
+		return fail(&s->error, ".engine %s: tensor, vector, scalar, gpsimd or sync "
+			    "is wanted", engine);
 	}
 	if (!strcmp(name, "generation")) {
 		if (s->engine >= 0)
@@ -930,7 +932,7 @@ static bool check_insn(struct source *s, const struct kiln_insn *insn)
 
 static bool statement(struct source *s, char *line)
 {
-	char name[NAME_MAX_], target[NAME_MAX_] = "";
+	char name[WORD_MAX], target[WORD_MAX] = "";
 	struct kiln_insn insn;
 	const char *at;
 	char *end;
@@ -985,7 +987,8 @@ static bool finish(struct source *s)
 
 			s->line = section->line[f->index];
 			if (!label)
-				return fail(&s->error, "there is no label %s on this engine", f->name);
+				return fail(&s->error, "there is no label %s on this engine",
+					    f->name);
 			section->insn[f->index].seq.target = label->index;
 		}
 		for (uint32_t i = 0; i < section->count; i++) {
@@ -1009,7 +1012,8 @@ static bool finish(struct source *s)
 				continue;
 			s->line = section->line[i];
 			text_complaint(&check, why, sizeof(why));
-			return fail(&s->error, "%s: %s", kiln_rules[section->insn[i].opcode].name, why);
+			return fail(&s->error, "%s: %s",
+				    kiln_rules[section->insn[i].opcode].name, why);
 		}
 	}
 	return true;

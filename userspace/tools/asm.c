@@ -67,7 +67,8 @@ int command_asm(int argc, char **argv)
 				return usage_error("kiln asm", "-o needs a file");
 			out = argv[i];
 		} else if (argv[i][0] == '-' && argv[i][1]) {
-			return usage_error("kiln asm", "there is no option %s (see kiln help)", argv[i]);
+			return usage_error("kiln asm", "there is no option %s (see kiln help)",
+					   argv[i]);
 		} else if (in) {
 			return usage_error("kiln asm", "one file, please: %s, %s", in, argv[i]);
 		} else {
@@ -77,7 +78,8 @@ int command_asm(int argc, char **argv)
 	if (!in)
 		return usage_error("kiln asm", "a file is wanted, or - for standard input");
 	if (!out && isatty(STDOUT_FILENO))
-		return usage_error("kiln asm", "-o FILE is wanted: a program is nothing for a terminal");
+		return usage_error("kiln asm",
+				   "-o FILE is wanted: a program is nothing for a terminal");
 	text = read_all("kiln asm", in, &bytes);
 	if (!text)
 		return 1;
