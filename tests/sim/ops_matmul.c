@@ -315,6 +315,100 @@ static void check_random(void)
 }
 
 /* The same bits from a program just made, from a kept one, and beside others in flight. */
+static double activated(enum kiln_unary_func func, double x)
+{
+	if (func == KILN_UNARY_RELU)
+		return x > 0 ? x : 0;
+	return func == KILN_UNARY_SILU ? x / (1 + exp(-x)) : x;
+}
+
+/*
+ * Bias, activation and shared matrices. The bias is one more term of the sum; an
+ * activation's slope is at most 1.1, and it is within 4 ulp itself.
+ */
+static void check_epilogue(struct kiln_matmul mm, bool biased)
+{
+	struct kiln_matmul r = resolve(mm);
+	uint64_t na = (uint64_t)mm.m * mm.k * (mm.share_a ? 1 : r.batch);
+	uint64_t nb = (uint64_t)mm.n * mm.k * (mm.share_b ? 1 : r.batch);
+	uint64_t nc = (uint64_t)mm.m * mm.n * r.batch, at;
+	uint64_t bytes = nc * type_bytes(r.out_type);
+	struct tensor bias;
+	struct outcome outcome;
+	uint32_t k;
+	bool good;
+
+	tensor_make(&bias, mm.n * 4);
+	tensor_random(&bias, mm.type, mm.n);
+	tensor_random(&ta, mm.type, na);
+	tensor_random(&tb, mm.type, nb);
+	memset(tc.map, 0xa5, bytes + 64);
+	mm.bias = biased ? bias.addr : 0;
+	good = !run(mm, &outcome);
+	tensor_download(&tc, bytes + 64);
+	for (at = 0; good && at < nc; at += nc > 20000 ? 1 + next_random() % 97 : 1) {
+		uint32_t batch = at / mm.n / mm.m, i = at / mm.n % mm.m, j = at % mm.n;
+		const char *a = (char *)ta.shadow +
+			(mm.share_a ? 0 : (uint64_t)batch * mm.m * mm.k * type_bytes(mm.type));
+		const char *b = (char *)tb.shadow +
+			(mm.share_b ? 0 : (uint64_t)batch * mm.n * mm.k * type_bytes(mm.type));
+		double sum = biased ? get(bias.shadow, mm.type, j) : 0, size = fabs(sum), bound, want;
+		double got = get(tc.shadow, r.out_type, at);
+
+		for (k = 0; k < mm.k; k++) {
+			double p = (double)get(a, mm.type, index_of(mm.trans_a, i, k, r.lda)) *
+				   get(b, mm.type, index_of(mm.trans_b, k, j, r.ldb));
+			sum += p;
+			size += fabs(p);
+		}
+		want = activated(mm.activation, sum);
+		bound = (mm.k + 2) * 0x1p-24 * 1.1 * size + 0x1p-21 * fabs(want);
+		if (r.out_type == KILN_TYPE_BF16)
+			bound += fabs(want) * 0x1p-8 + bound * 0x1p-7;
+		good = fabs(got - want) <= bound;
+		if (!good)
+			printf("# [%u] (%u, %u): expected %g +- %g, got %g\n", batch, i, j, want, bound,
+			       got);
+	}
+	for (k = 0; good && k < 64; k++)
+		good = ((uint8_t *)tc.shadow)[bytes + k] == 0xa5;
+	ok(good, "%ux%ux%u %s to %s batch %u%s%s%s%s%s activation %d", mm.m, mm.n, mm.k,
+	   type_name(mm.type), type_name(r.out_type), r.batch, biased ? " bias" : "",
+	   mm.trans_a ? " A^T" : "", mm.trans_b ? " B^T" : "", mm.share_a ? " one A" : "",
+	   mm.share_b ? " one B" : "", mm.activation);
+	tensor_free(&bias);
+}
+
+static void check_epilogues(void)
+{
+	static const uint32_t shapes[][3] = {
+		{ 1, 1, 1 }, { 1, 1500, 64 }, { 127, 513, 129 }, { 128, 128, 128 }, { 700, 1100, 70 },
+		{ 1100, 700, 40 }, { 129, 2100, 300 }, { 300, 600, 2100 }, { 300, 5000, 33 },
+	};
+	unsigned int i, t;
+
+	for (i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+		for (t = 0; t < 4; t++) {
+			struct kiln_matmul mm = {
+				.type = t & 1 ? KILN_TYPE_BF16 : KILN_TYPE_F32,
+				.out_type = t == 3 ? KILN_TYPE_F32 : 0, .m = shapes[i][0],
+				.n = shapes[i][1], .k = shapes[i][2], .trans_a = i & 1,
+				.trans_b = t & 1,
+				.activation = t == 0 ? 0 : t == 1 ? KILN_UNARY_SILU : KILN_UNARY_RELU,
+			};
+
+			if (mm.m * mm.k > 1000000 && !strcmp(card.transport, "drm"))
+				continue;
+			check_epilogue(mm, t != 2);
+			if (i > 3)
+				continue;
+			mm.batch = 3;
+			mm.share_a = t & 1;
+			mm.share_b = t != 1;
+			check_epilogue(mm, t & 1);
+		}
+}
+
 static void check_cache(void)
 {
 	struct kiln_matmul mm = { .type = KILN_TYPE_BF16, .m = 300, .n = 520, .k = 290 };
@@ -392,6 +486,8 @@ static void check_bad(void)
 	REFUSE(-EINVAL, a = 0);
 	REFUSE(-EINVAL, b++);
 	REFUSE(-EINVAL, c += 3);
+	REFUSE(-EINVAL, bias = 1);
+	REFUSE(-ENOTSUP, activation = 99);
 	good.batch = 2;
 	REFUSE(-EINVAL, stride_c = 599);
 	REFUSE(-EINVAL, stride_a = UINT64_MAX);
@@ -428,6 +524,7 @@ int main(void)
 	check_strides();
 	check_long();
 	check_random();
+	check_epilogues();
 	check_cache();
 	check_bad();
 	check_fault();

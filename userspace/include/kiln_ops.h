@@ -26,6 +26,32 @@ enum kiln_type {
 	KILN_TYPE_BF16	= 2,
 };
 
+/* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
+enum kiln_unary_func {
+	KILN_UNARY_COPY		= 1,
+	KILN_UNARY_EXP		= 2,
+	KILN_UNARY_SQUARE	= 3,
+	KILN_UNARY_RELU		= 4,
+	KILN_UNARY_ABS		= 5,
+	KILN_UNARY_SIGMOID	= 6,
+	KILN_UNARY_TANH		= 7,
+	KILN_UNARY_GELU		= 8,
+	KILN_UNARY_GELU_TANH	= 9,
+	KILN_UNARY_GELU_QUICK	= 10,
+	KILN_UNARY_SILU		= 11,
+	KILN_UNARY_SOFTPLUS	= 12,
+	KILN_UNARY_MISH		= 13,
+	KILN_UNARY_ERF		= 14,
+	KILN_UNARY_LOG		= 15,
+	KILN_UNARY_SIN		= 16,	/* of -65536 to 65536; NaN beyond */
+	KILN_UNARY_COS		= 17,	/* the same */
+	KILN_UNARY_ARCTAN	= 18,
+	KILN_UNARY_SQRT		= 19,
+	KILN_UNARY_RSQRT	= 20,
+	KILN_UNARY_RECIPROCAL	= 21,
+	KILN_UNARY_SIGN		= 22,
+};
+
 /* -ENOMEM. The queue stays the caller's and must outlive it. */
 int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **ops);
 
@@ -33,7 +59,7 @@ int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **ops);
 void kiln_ops_destroy(struct kiln_ops *ops);
 
 /*
- * c[i] = op(a[i]) x op(b[i]) for i < batch.
+ * c[i] = activation(op(a[i]) x op(b[i]) + bias) for i < batch.
  *
  * op(a) is [m, k] and op(b) is [k, n]; stored so, or transposed ([k, m],
  * [n, k]) where trans_a, trans_b say so. Each element is one fp32 sum from +0
@@ -51,6 +77,9 @@ struct kiln_matmul {
 	uint64_t a, b, c;		/* device addresses, aligned to the element */
 	uint32_t lda, ldb, ldc;		/* elements from row to row as stored; 0: dense */
 	uint64_t stride_a, stride_b, stride_c;	/* elements from batch to batch; 0: dense */
+	bool share_a, share_b;		/* one matrix for the whole batch; its stride is not used */
+	uint64_t bias;			/* [n] of type, for all rows; 0: none. The sum starts with it */
+	enum kiln_unary_func activation;	/* of the fp32 sum, before it is rounded; 0: none */
 };
 
 /*
@@ -123,32 +152,6 @@ int kiln_rmsnorm(struct kiln_ops *ops, const struct kiln_norm *norm,
 		 kiln_done_fn done, void *user);
 int kiln_layernorm(struct kiln_ops *ops, const struct kiln_norm *norm,
 		   kiln_done_fn done, void *user);
-
-/* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
-enum kiln_unary_func {
-	KILN_UNARY_COPY		= 1,
-	KILN_UNARY_EXP		= 2,
-	KILN_UNARY_SQUARE	= 3,
-	KILN_UNARY_RELU		= 4,
-	KILN_UNARY_ABS		= 5,
-	KILN_UNARY_SIGMOID	= 6,
-	KILN_UNARY_TANH		= 7,
-	KILN_UNARY_GELU		= 8,
-	KILN_UNARY_GELU_TANH	= 9,
-	KILN_UNARY_GELU_QUICK	= 10,
-	KILN_UNARY_SILU		= 11,
-	KILN_UNARY_SOFTPLUS	= 12,
-	KILN_UNARY_MISH		= 13,
-	KILN_UNARY_ERF		= 14,
-	KILN_UNARY_LOG		= 15,
-	KILN_UNARY_SIN		= 16,	/* of -65536 to 65536; NaN beyond */
-	KILN_UNARY_COS		= 17,	/* the same */
-	KILN_UNARY_ARCTAN	= 18,
-	KILN_UNARY_SQRT		= 19,
-	KILN_UNARY_RSQRT	= 20,
-	KILN_UNARY_RECIPROCAL	= 21,
-	KILN_UNARY_SIGN		= 22,
-};
 
 /*
  * y = func(scale * x + shift): x and y are [rows, width]. scale and shift round

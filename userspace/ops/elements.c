@@ -473,11 +473,12 @@ static int check_types(const char *op, struct elements *el)
 	return 0;
 }
 
-static int check_func(const char *op, uint32_t func)
+int kiln_ops_activation(const char *op, uint32_t func, enum kiln_activation *act)
 {
 	if (func >= sizeof(unary) / sizeof(*unary) || !unary[func].known)
 		return kiln_error(-ENOTSUP, "%s: function %u is none of enum kiln_unary_func", op,
 				  func);
+	*act = unary[func].act;
 	return 0;
 }
 
@@ -536,6 +537,7 @@ static int run(struct kiln_ops *ops, const char *op, struct elements *el, uint64
 
 int kiln_unary(struct kiln_ops *ops, const struct kiln_unary *un, kiln_done_fn done, void *user)
 {
+	enum kiln_activation act;
 	struct elements el;
 	int err;
 
@@ -548,7 +550,7 @@ int kiln_unary(struct kiln_ops *ops, const struct kiln_unary *un, kiln_done_fn d
 	};
 	err = check_types("unary", &el);
 	if (!err)
-		err = check_func("unary", un->func);
+		err = kiln_ops_activation("unary", un->func, &act);
 	if (!err)
 		err = check_rows("unary", &el);
 	if (!err)
@@ -570,6 +572,7 @@ int kiln_unary(struct kiln_ops *ops, const struct kiln_unary *un, kiln_done_fn d
 
 int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done, void *user)
 {
+	enum kiln_activation act;
 	struct elements el;
 	int err;
 
@@ -581,7 +584,7 @@ int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done
 	};
 	err = check_types("glu", &el);
 	if (!err)
-		err = check_func("glu", glu->func);
+		err = kiln_ops_activation("glu", glu->func, &act);
 	if (!err)
 		err = check_rows("glu", &el);
 	if (!err)

@@ -50,6 +50,9 @@ enum {
 	SEM_FREE	= 10,	/* + writer */
 	SEM_NAT_LOADED	= 12,	/* + slot */
 	SEM_NAT_FREE	= 16,	/* + slot */
+	SEM_BIAS_FULL	= 110,
+	SEM_BIAS_FREE	= 111,
+	SEM_ONES	= 112,
 };
 
 struct side {
@@ -78,7 +81,9 @@ struct gen {
 	uint32_t out;			/* SBUF: the results of all banks, twice */
 	struct side a, b;
 	unsigned int t_banks;
+	uint32_t ones, bias, bias_bytes;	/* SBUF: a row of ones; the bias of a panel, twice */
 	/* registers */
+	unsigned int bias_next, bias_slot[KILN_ENGINES];
 	unsigned int a_block, a_batch, b_panel, b_batch, sync_tmp;
 	unsigned int a_read, b_read;
 	unsigned int c_batch, c_block, c_panel, c_group, c_tmp;
@@ -318,6 +323,44 @@ static uint32_t zigzag(uint32_t i, uint32_t j, uint32_t nt)
 	return i % 2 ? nt - 1 - j : j;
 }
 
+/* A row of tiles starts as ones times the bias: a product with k = 1. */
+static void start_with_bias(struct gen *g, const struct group *group, uint32_t i, uint32_t rows)
+{
+	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), j;
+
+	kiln_asm_load_stationary(g->as, kiln_tile1(KILN_SBUF, g->type, 0, 1, g->ones, rows));
+	for (j = 0; j < nt; j++) {
+		uint32_t col = zigzag(i, j, nt);
+		struct kiln_operand dst = bank_tile(g, group, i, col);
+
+		kiln_asm_wait(g->as, KILN_TENSOR, SEM_BANK_FREE + bank_of(g, group, i, col), 1);
+		kiln_asm_matmul(g->as, dst,
+				kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, 1,
+						   col * BANK_COLS * g->es, dst.size[0]),
+					g->bias_slot[KILN_TENSOR]), false);
+	}
+}
+
+static void flip_bias(struct gen *g, enum kiln_engine e)
+{
+	kiln_asm_xori(g->as, e, g->bias_slot[e], g->bias_slot[e],
+		      g->bias ^ (g->bias + g->bias_bytes));
+}
+
+/* The bias of the next cols columns. */
+static void load_bias(struct gen *g, uint32_t cols)
+{
+	kiln_asm_wait(g->as, KILN_SYNC, SEM_BIAS_FREE, 1);
+	kiln_asm_dma(g->as, KILN_SYNC, g->b.ring,
+		     kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, 1, 0, cols),
+			     g->bias_slot[KILN_SYNC]), kiln_dram(g->bias_next, 0, 0, 1));
+	kiln_asm_post(g->as, KILN_SYNC, SEM_BIAS_FULL, 1);
+	flip_bias(g, KILN_SYNC);
+	bump(g, KILN_SYNC, g->bias_next, (int64_t)cols * g->es);
+	kiln_asm_wait(g->as, KILN_TENSOR, SEM_BIAS_FULL, 1);
+	kiln_asm_nop(g->as, KILN_TENSOR);
+}
+
 /*
  * Memory is read in the order of this: of a side that is wanted here, own[],
  * a k tile ahead of its product; of the chunk behind it, next[], what is in time
@@ -348,6 +391,8 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 		for (i = 0; i < mt; i++) {
 			uint32_t rows = kiln_min(PART, group->rows - i * PART);
 
+			if (g->mm->bias && first && !t)
+				start_with_bias(g, group, i, rows);
 			kiln_asm_load_stationary(g->as,
 				kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, kp,
 						   (t * g->a.pitch + i * PART) * g->es, rows),
@@ -357,13 +402,13 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 				struct kiln_operand dst = bank_tile(g, group, i, col);
 				unsigned int bank = bank_of(g, group, i, col);
 
-				if (first && !t)
+				if (first && !t && !g->mm->bias)
 					kiln_asm_wait(g->as, KILN_TENSOR, SEM_BANK_FREE + bank, 1);
 				kiln_asm_matmul(g->as, dst,
 					kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, kp,
 							   (t * g->b.pitch + col * BANK_COLS) * g->es,
 							   dst.size[0]), g->b_read),
-					!first || t);
+					!first || t || g->mm->bias);
 				if (last && t == kt - 1)
 					kiln_asm_post(g->as, KILN_TENSOR, SEM_BANK_FULL + bank, 1);
 			}
@@ -442,25 +487,39 @@ static void flip_out(struct gen *g, enum kiln_engine e, unsigned int bank)
 	kiln_asm_xori(g->as, e, reg, reg, g->out ^ (g->out + out_bytes(g)));
 }
 
+/* Who takes the results of a bank to SBUF. */
+static enum kiln_engine drainer(const struct gen *g, unsigned int bank)
+{
+	return bank % 2 || g->mm->activation ? KILN_SCALAR : KILN_VECTOR;
+}
+
 static void drain(struct gen *g, const struct group *group)
 {
+	enum kiln_activation act = KILN_ACT_COPY;
+
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), i, j;
 
+	if (g->mm->activation)
+		kiln_ops_activation("matmul", g->mm->activation, &act);
 	/* In the order in which Tensor is through with them. */
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j++) {
 			uint32_t col = zigzag(i, j, nt);
 			unsigned int bank = bank_of(g, group, i, col);
-			enum kiln_engine e = bank % 2 ? KILN_SCALAR : KILN_VECTOR;
+			enum kiln_engine e = drainer(g, bank);
 			struct kiln_operand src = bank_tile(g, group, i, col);
 			struct kiln_operand dst = kiln_tile1(KILN_SBUF, g->out_type, 0,
 				src.partitions, bank * BANK_COLS * g->os, src.size[0]);
 
 			kiln_asm_wait(g->as, e, SEM_BANK_FULL + bank, 1);
 			kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
-			kiln_asm_tensor_copy(g->as, e,
-				kiln_at(dst, g->out_reg[e][unit_of(g, bank)]), src);
+			dst = kiln_at(dst, g->out_reg[e][unit_of(g, bank)]);
+			if (g->mm->activation)
+				kiln_asm_activation(g->as, dst, act, src, kiln_const(1),
+						    kiln_const(0), NULL);
+			else
+				kiln_asm_tensor_copy(g->as, e, dst, src);
 			kiln_asm_post(g->as, e, SEM_BANK_FREE + bank, 1);
 			kiln_asm_post(g->as, e, SEM_OUT_FULL + bank, 1);
 		}
@@ -472,8 +531,7 @@ static void drain(struct gen *g, const struct group *group)
 			struct kiln_operand src = kiln_tile1(KILN_SBUF, g->out_type, 0,
 				kiln_min(PART, group->rows - i * PART),
 				bank * BANK_COLS * g->os, cols);
-			enum kiln_engine e = bank % 2 ? KILN_SCALAR : KILN_VECTOR;
-			enum kiln_engine e1 = bank % 2 ? KILN_VECTOR : KILN_SCALAR;
+			enum kiln_engine e = drainer(g, bank), e1 = drainer(g, bank + 1);
 			int32_t rest;
 
 			base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp,
@@ -491,7 +549,8 @@ static void drain(struct gen *g, const struct group *group)
 				kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank + 1, 1);
 				if (j + 1 == nt)
 					kiln_asm_wait(g->as, e1, SEM_OUT_FREE + bank + 1, 1);
-				flip_out(g, e1, bank + 1);
+				if (e1 != e)
+					flip_out(g, e1, bank + 1);
 			}
 			flip_out(g, KILN_GPSIMD, bank);
 			flip_out(g, e, bank);
@@ -547,6 +606,8 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a, bool
 	};
 
 	kiln_asm_addi(g->as, KILN_GPSIMD, g->c_group, g->c_panel, 0);
+	if (g->mm->bias)
+		load_bias(g, cols);
 	if (load_a)
 		kiln_asm_addi(g->as, KILN_SYNC, g->a.dram, g->a_block, 0);
 	if (g->a.resident)
@@ -599,6 +660,11 @@ static void panel(struct gen *g, uint32_t rows, uint32_t cols, bool load_a, bool
 	} else {
 		bump(g, KILN_SYNC, g->b_panel, cols * g->b.step_free);
 	}
+	if (g->mm->bias) {
+		kiln_asm_nop(g->as, KILN_TENSOR);
+		kiln_asm_post(g->as, KILN_TENSOR, SEM_BIAS_FREE, 1);
+		flip_bias(g, KILN_TENSOR);
+	}
 	bump(g, KILN_GPSIMD, g->c_panel, (int64_t)cols * g->os);
 }
 
@@ -611,6 +677,8 @@ static void block(struct gen *g, uint32_t rows)
 
 	kiln_asm_addi(g->as, KILN_SYNC, g->b_panel, g->b_batch, 0);
 	kiln_asm_addi(g->as, KILN_GPSIMD, g->c_panel, g->c_block, 0);
+	if (g->mm->bias)
+		kiln_asm_ldarg(g->as, KILN_SYNC, g->bias_next, 3);
 	if (g->a.resident) {
 		enum kiln_engine writer[2];
 		unsigned int i, n = writers(&g->a, writer);
@@ -692,6 +760,11 @@ static void layout(struct gen *g, unsigned int generation)
 	columns = kiln_min(mm->n, g->nb * BANK_COLS);
 	panels = kiln_ceil_div(mm->n, g->nb * BANK_COLS);
 	g->out = take(&top, 2 * out_bytes(g));
+	if (mm->bias) {
+		g->ones = take(&top, PART * g->es);
+		g->bias_bytes = KILN_ALIGN_UP(columns * g->es, 64u);
+		g->bias = take(&top, 2 * g->bias_bytes);
+	}
 	if (g->a.transposed)
 		g->a.nat = take(&top, NAT_SLOTS * g->kc * PART * g->es);
 	if (g->b.transposed)
@@ -809,6 +882,18 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	kiln_asm_post(as, KILN_VECTOR, SEM_T_FREE, 1);
 	kiln_asm_post(as, KILN_VECTOR, SEM_T_FREE + 1, 1);
 
+	if (mm->bias) {
+		g->bias_next = kiln_asm_reg(as, KILN_SYNC);
+		g->bias_slot[KILN_SYNC] = kiln_asm_reg(as, KILN_SYNC);
+		g->bias_slot[KILN_TENSOR] = kiln_asm_reg(as, KILN_TENSOR);
+		kiln_asm_movi(as, KILN_SYNC, g->bias_slot[KILN_SYNC], g->bias);
+		kiln_asm_movi(as, KILN_TENSOR, g->bias_slot[KILN_TENSOR], g->bias);
+		kiln_asm_memset(as, KILN_VECTOR, kiln_tile1(KILN_SBUF, g->type, 0, 1, g->ones, PART), 1);
+		kiln_asm_post(as, KILN_VECTOR, SEM_ONES, 1);
+		kiln_asm_post(as, KILN_VECTOR, SEM_BIAS_FREE, 2);
+		kiln_asm_wait(as, KILN_TENSOR, SEM_ONES, 1);
+		kiln_asm_nop(as, KILN_TENSOR);
+	}
 	kiln_asm_loop(as, mm->batch);
 	kiln_asm_addi(as, KILN_SYNC, g->a_block, g->a_batch, 0);
 	kiln_asm_addi(as, KILN_GPSIMD, g->c_block, g->c_batch, 0);
@@ -836,7 +921,7 @@ static uint32_t type_bytes(enum kiln_type type)
 /* Leading dimension, batch stride and address of one matrix: fill in and check. */
 static int check_matrix(const char *name, uint32_t rows, uint32_t cols, uint32_t bytes,
 			uint32_t batch, uint32_t *ld, uint64_t *stride, uint64_t addr,
-			bool output)
+			bool output, bool shared)
 {
 	uint64_t extent;
 
@@ -848,7 +933,7 @@ static int check_matrix(const char *name, uint32_t rows, uint32_t cols, uint32_t
 	if (*ld > INT32_MAX)
 		return kiln_error(-EINVAL, "matmul: ld%s is %u, at most 2147483647", name, *ld);
 	extent = (uint64_t)(rows - 1) * *ld + cols;
-	if (batch == 1) {
+	if (batch == 1 || shared) {
 		*stride = 0;
 	} else if (!*stride) {
 		*stride = (uint64_t)rows * *ld;
@@ -869,7 +954,8 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 {
 	struct kiln_matmul mm;
 	struct kiln_ops_key key;
-	uint64_t args[3];
+	enum kiln_activation act;
+	uint64_t args[4];
 	uint32_t in, out;
 	int err;
 
@@ -896,24 +982,31 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	in = type_bytes(mm.type);
 	out = type_bytes(mm.out_type);
 	err = check_matrix("a", mm.trans_a ? mm.k : mm.m, mm.trans_a ? mm.m : mm.k, in, mm.batch,
-			   &mm.lda, &mm.stride_a, mm.a, false);
+			   &mm.lda, &mm.stride_a, mm.a, false, mm.share_a);
 	if (!err)
 		err = check_matrix("b", mm.trans_b ? mm.n : mm.k, mm.trans_b ? mm.k : mm.n, in,
-				   mm.batch, &mm.ldb, &mm.stride_b, mm.b, false);
+				   mm.batch, &mm.ldb, &mm.stride_b, mm.b, false, mm.share_b);
 	if (!err)
 		err = check_matrix("c", mm.m, mm.n, out, mm.batch, &mm.ldc, &mm.stride_c, mm.c,
-				   true);
+				   true, false);
+	if (!err && mm.activation)
+		err = kiln_ops_activation("matmul", mm.activation, &act);
+	if (!err && mm.bias % in)
+		err = kiln_error(-EINVAL, "matmul: bias is at 0x%llx: a device address, aligned to %u bytes",
+				 (unsigned long long)mm.bias, in);
 	if (err)
 		return err;
 
 	args[0] = mm.a;
 	args[1] = mm.b;
 	args[2] = mm.c;
+	args[3] = mm.bias;
 	key = (struct kiln_ops_key) { .word = {
 		KILN_OPS_MATMUL | (uint64_t)mm.type << 8 | (uint64_t)mm.out_type << 16 |
-			(uint64_t)mm.trans_a << 24 | (uint64_t)mm.trans_b << 25,
+			(uint64_t)mm.trans_a << 24 | (uint64_t)mm.trans_b << 25 |
+			(uint64_t)!!mm.bias << 26 | (uint64_t)mm.activation << 32,
 		mm.m, mm.n, mm.k, mm.batch, mm.lda, mm.ldb, mm.ldc,
 		mm.stride_a, mm.stride_b, mm.stride_c,
 	} };
-	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, 3, done, user);
+	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, 4, done, user);
 }

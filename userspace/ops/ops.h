@@ -39,6 +39,9 @@ int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const cha
 		 kiln_ops_make_fn make, const void *shape, const uint64_t *args,
 		 unsigned int count, kiln_done_fn done, void *user);
 
+/* The card's function, or -ENOTSUP: op says it. */
+int kiln_ops_activation(const char *op, uint32_t func, enum kiln_activation *act);
+
 static inline uint32_t kiln_ceil_div(uint64_t a, uint32_t b)
 {
 	return (a + b - 1) / b;
