@@ -287,6 +287,24 @@ struct kiln_reduce {
 int kiln_reduce(struct kiln_ops *ops, const struct kiln_reduce *reduce,
 		kiln_done_fn done, void *user);
 
+/*
+ * The k greatest of each row of x [rows, width], greatest first, and where they
+ * are: values and indices are [rows, k], dense. Of equals the first comes first;
+ * NaN comes before everything, +0 before -0. k = 1 is the argmax. Where fewer
+ * than k elements are more than -infinity, the indices of the rest say nothing.
+ */
+struct kiln_topk {
+	enum kiln_type type;		/* of x and values; indices are u32 */
+	uint32_t rows, width;		/* at least 1; width up to 16384 */
+	uint32_t k;			/* 1 to width, up to 1024 */
+	uint32_t ldx;			/* elements from row to row; 0: dense */
+	uint64_t x, values, indices;	/* device addresses, aligned to the element */
+};
+
+/* As kiln_matmul(). */
+int kiln_topk(struct kiln_ops *ops, const struct kiln_topk *topk,
+	      kiln_done_fn done, void *user);
+
 /* Commands submitted by this object so far, and programs it keeps. */
 struct kiln_ops_stats {
 	uint64_t commands;

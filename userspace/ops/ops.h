@@ -20,6 +20,7 @@ enum kiln_ops_kind {
 	KILN_OPS_GATHER		= 5,
 	KILN_OPS_ROPE		= 6,
 	KILN_OPS_REDUCE		= 7,
+	KILN_OPS_TOPK		= 8,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
