@@ -6,7 +6,8 @@
  * reciprocal's and the product's); a function is within 4 ulp (docs/numerics.md
  * gives less), of which an argument scaled and shifted adds u times itself and
  * the function's slope, at most 1 + |x| + |f| for those here and their
- * arguments. A result that has been rounded to bf16 adds 2^-8 of itself.
+ * arguments. A result that has been rounded to bf16 adds 2^-8 of itself,
+ * to fp16 2^-11, or 2^-25 where that is more.
  */
 #include "ops_test.h"
 
@@ -57,7 +58,7 @@ static double unary(enum kiln_unary_func func, double x)
 
 static double rounded(double bound, double want, enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? bound + fabs(want) * 0x1p-8 + bound * 0x1p-7 : bound;
+	return bound + type_error(type, want) + type_error(type, bound);
 }
 
 static bool near(const char *where, uint64_t i, double got, double want, double bound)
@@ -255,6 +256,8 @@ static void unaries(void)
 						  .width = sizes[i] });
 		check_unary((struct kiln_unary) { .type = KILN_TYPE_BF16, .func = KILN_UNARY_SILU,
 						  .width = sizes[i] });
+		check_unary((struct kiln_unary) { .type = KILN_TYPE_F16, .func = KILN_UNARY_SIGMOID,
+						  .width = sizes[i] });
 	}
 	check_unary((struct kiln_unary) { .type = KILN_TYPE_F32, .out_type = KILN_TYPE_BF16,
 					  .func = KILN_UNARY_COPY, .scale = -2.5f, .shift = 1.25f,
@@ -268,10 +271,10 @@ static void unaries(void)
 
 static void glus(void)
 {
-	static const enum kiln_type types[] = { KILN_TYPE_F32, KILN_TYPE_BF16 };
+	static const enum kiln_type types[] = { KILN_TYPE_F32, KILN_TYPE_BF16, KILN_TYPE_F16 };
 	int t;
 
-	for (t = 0; t < 2; t++) {
+	for (t = 0; t < 3; t++) {
 		check_glu((struct kiln_glu) { .type = types[t], .func = KILN_UNARY_SILU, .width = 1 }, false);
 		check_glu((struct kiln_glu) { .type = types[t], .func = KILN_UNARY_SILU, .width = 14336 }, false);
 		check_glu((struct kiln_glu) { .type = types[t], .func = KILN_UNARY_GELU, .rows = 129, .width = 127 }, true);
@@ -379,6 +382,8 @@ int main(void)
 	unaries();
 	glus();
 	binaries();
+	check_binary((struct kiln_binary) { .type = KILN_TYPE_F16, .func = KILN_BINARY_SUBTRACT,
+					    .a_dim = { 0, 3, 1, 129 }, .b_dim = { 0, 1, 130, 1 } }, false);
 	in_place();
 	bad_arguments();
 	tensor_free(&ta);

@@ -365,6 +365,8 @@ static void check_epilogue(struct kiln_matmul mm, bool biased)
 		bound = (mm.k + 2) * 0x1p-24 * 1.1 * size + 0x1p-21 * fabs(want);
 		if (r.out_type == KILN_TYPE_BF16)
 			bound += fabs(want) * 0x1p-8 + bound * 0x1p-7;
+		if (r.out_type == KILN_TYPE_F16)
+			bound += type_error(r.out_type, want) + type_error(r.out_type, bound);
 		good = fabs(got - want) <= bound;
 		if (!good)
 			printf("# [%u] (%u, %u): expected %g +- %g, got %g\n", batch, i, j, want, bound,
@@ -400,6 +402,11 @@ static void check_epilogues(void)
 			if (mm.m * mm.k > 1000000 && !strcmp(card.transport, "drm"))
 				continue;
 			check_epilogue(mm, t != 2);
+			if (t == 0) {
+				mm.type = KILN_TYPE_F16;
+				check_epilogue(mm, true);
+				mm.type = KILN_TYPE_F32;
+			}
 			if (i > 3)
 				continue;
 			mm.batch = 3;

@@ -5,7 +5,7 @@
  * u = 2^-24 is the error of one rounding of fp32. A sum of width terms has at
  * most width / 32 + 16 roundings in a row: 32 partial ones, then those of the
  * chunks. Each element of the result has some ten more, of which the exponent's
- * count as often as it is large. bf16 adds one rounding, of 2^-8.
+ * count as often as it is large. bf16 adds one rounding, of 2^-8, fp16 of 2^-11.
  */
 #include "ops_test.h"
 
@@ -98,9 +98,8 @@ static void reference(const struct shape *s, const void *x, uint64_t at, double 
 			bound[i] += fabs(v * w) * root * pow(root * U * off, 2);
 		}
 	}
-	if (s->type == KILN_TYPE_BF16)
-		for (i = 0; i < s->width; i++)
-			bound[i] += fabs(want[i]) * 0x1p-8 + bound[i] * 0x1p-7;
+	for (i = 0; i < s->width; i++)
+		bound[i] += type_error(s->type, want[i]) + type_error(s->type, bound[i]);
 }
 
 static void check(struct shape s)
@@ -167,11 +166,11 @@ static void shapes(void)
 		{ 1, 1 }, { 1, 2 }, { 3, 127 }, { 127, 128 }, { 128, 129 }, { 129, 33 }, { 300, 64 },
 		{ 257, 513 }, { 130, 2048 }, { 2, 9001 },
 	};
-	static const enum kiln_type types[] = { KILN_TYPE_F32, KILN_TYPE_BF16 };
+	static const enum kiln_type types[] = { KILN_TYPE_F32, KILN_TYPE_BF16, KILN_TYPE_F16 };
 	unsigned int i, t, op;
 
 	for (op = SOFTMAX; op <= LAYERNORM; op++)
-		for (t = 0; t < 2; t++)
+		for (t = 0; t < 3; t++)
 			for (i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
 				check((struct shape) {
 					.op = op, .type = types[t], .rows = sizes[i][0],

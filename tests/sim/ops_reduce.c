@@ -2,7 +2,7 @@
 /*
  * Reductions against float64. A sum has at most n / 32 + 16 roundings of 2^-24 in
  * a row in each piece and one for each piece, each of what the sum of the
- * absolute values bounds; a mean two more. bf16 rounds the result (2^-8 of it).
+ * absolute values bounds; a mean two more. bf16 rounds the result (2^-8 of it), fp16 too (2^-11).
  */
 #include "ops_test.h"
 
@@ -51,8 +51,8 @@ static void check(struct kiln_reduce d)
 			if (d.func < KILN_REDUCE_MAX)
 				/* Pieces have at least 8 of n. */
 				bound = size * 0x1p-24 * (d.n / 8.0 + 20);
-			if (out == KILN_TYPE_BF16 && d.func < KILN_REDUCE_MAX)
-				bound += fabs(want) * 0x1p-8 + bound;
+			if (d.func < KILN_REDUCE_MAX)
+				bound += type_error(out, want) + type_error(out, bound);
 			good = fabs(got - want) <= bound;
 			if (!good)
 				printf("# [%u, %u]: expected %.9g +- %.3g, got %.9g\n", o, i, want,
@@ -116,6 +116,8 @@ int main(void)
 		check(d);
 		d.func = KILN_REDUCE_MEAN;
 		d.out_type = 0;
+		check(d);
+		d.type = KILN_TYPE_F16;
 		check(d);
 	}
 	bad_arguments();

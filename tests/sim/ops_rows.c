@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Gather, to the bit, and rope against float64: two products and a sum, each
- * rounded in fp32 (u = 2^-24), and the result in bf16 (2^-8 of it).
+ * rounded in fp32 (u = 2^-24), and the result in bf16 (2^-8 of it) or fp16 (2^-11).
  */
 #include "ops_test.h"
 
@@ -131,8 +131,7 @@ static void check_rope(struct kiln_rope d, bool with_positions, bool in_place)
 						    (d.interleaved ? j ^ 1 : second ? j - half : j + half));
 					want = x * c + (second ? other * s : -other * s);
 					size = U * (fabs(x * c) + fabs(other * s) + fabs(want));
-					if (d.type == KILN_TYPE_BF16)
-						size += fabs(want) * 0x1p-8 + size;
+					size += type_error(d.type, want) + type_error(d.type, size);
 					good = fabs(got - want) <= size;
 				}
 				if (!good)
@@ -237,6 +236,10 @@ int main(void)
 	tensor_make(&ts, ROOM);
 	gathers();
 	ropes();
+	check_gather((struct kiln_gather) { .type = KILN_TYPE_F16, .rows = 130, .width = 77,
+					    .table_rows = 40 });
+	check_rope((struct kiln_rope) { .type = KILN_TYPE_F16, .tokens = 130, .heads = 3,
+					.dim = 64 }, false, false);
 	bad_arguments();
 	tensor_free(&tx);
 	tensor_free(&ty);

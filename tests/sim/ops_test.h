@@ -95,14 +95,39 @@ static inline float from_bf16(uint16_t x)
 	return y;
 }
 
+static inline uint16_t to_f16(float x)
+{
+	_Float16 half = x;
+	uint16_t bits;
+
+	memcpy(&bits, &half, 2);
+	return bits;
+}
+
+static inline float from_f16(uint16_t bits)
+{
+	_Float16 half;
+
+	memcpy(&half, &bits, 2);
+	return half;
+}
+
+/* The rounding of a result x to its type, and what underflows in it. */
+static inline double type_error(enum kiln_type type, double x)
+{
+	return type == KILN_TYPE_F16 ? fabs(x) * 0x1p-11 + 0x1p-25 :
+		type == KILN_TYPE_BF16 ? fabs(x) * 0x1p-8 : 0;
+}
+
 static inline uint32_t type_bytes(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? 2 : 4;
+	return type == KILN_TYPE_F32 ? 4 : 2;
 }
 
 static inline float get(const void *p, enum kiln_type type, uint64_t i)
 {
 	return type == KILN_TYPE_BF16 ? from_bf16(((const uint16_t *)p)[i]) :
+		type == KILN_TYPE_F16 ? from_f16(((const uint16_t *)p)[i]) :
 		((const float *)p)[i];
 }
 
@@ -110,13 +135,15 @@ static inline void put(void *p, enum kiln_type type, uint64_t i, float x)
 {
 	if (type == KILN_TYPE_BF16)
 		((uint16_t *)p)[i] = to_bf16(x);
+	else if (type == KILN_TYPE_F16)
+		((uint16_t *)p)[i] = to_f16(x);
 	else
 		((float *)p)[i] = x;
 }
 
 static inline const char *type_name(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? "bf16" : "f32";
+	return type == KILN_TYPE_BF16 ? "bf16" : type == KILN_TYPE_F16 ? "f16" : "f32";
 }
 
 /* -------------------------------------------------------------------- card -- */

@@ -98,6 +98,8 @@ int main(void)
 		s.type = KILN_TYPE_BF16;
 		s.ldx = s.width + 3;
 		check(s, false);
+		s.type = KILN_TYPE_F16;
+		check(s, true);
 	}
 	d.x = tx.addr;
 	d.values = tv.addr;

@@ -24,6 +24,7 @@ struct kiln_ops;
 enum kiln_type {
 	KILN_TYPE_F32	= 1,
 	KILN_TYPE_BF16	= 2,
+	KILN_TYPE_F16	= 3,	/* not in attention */
 };
 
 /* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
@@ -65,7 +66,7 @@ void kiln_ops_destroy(struct kiln_ops *ops);
  * [n, k]) where trans_a, trans_b say so. Each element is one fp32 sum from +0
  * on with k ascending, one fused multiply-add a product; bf16 takes k in pairs
  * and of each pair the odd one first, denormals are zero, and an odd k is filled
- * up with zero. It is rounded once to out_type. Shape, strides, transposition and
+ * up with zero; fp16 is converted to fp32. It is rounded once to out_type. Shape, strides, transposition and
  * batch do not change a bit (docs/numerics.md defines the steps).
  */
 struct kiln_matmul {

@@ -465,10 +465,10 @@ static int check_types(const char *op, struct elements *el)
 	if (!el->out_type)
 		el->out_type = el->type;
 	if (!known_type(el->type))
-		return kiln_error(-ENOTSUP, "%s: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "%s: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  op, (int)el->type);
 	if (!known_type(el->out_type))
-		return kiln_error(-ENOTSUP, "%s: out_type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "%s: out_type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  op, (int)el->out_type);
 	return 0;
 }

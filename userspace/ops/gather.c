@@ -100,7 +100,7 @@ int kiln_gather(struct kiln_ops *ops, const struct kiln_gather *gather, kiln_don
 		return kiln_error(-EINVAL, "gather: no ops or no description");
 	ga = *gather;
 	if (!known_type(ga.type))
-		return kiln_error(-ENOTSUP, "gather: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "gather: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  (int)ga.type);
 	if (!ga.rows || !ga.width || !ga.table_rows || ga.rows > INT32_MAX ||
 	    ga.width > INT32_MAX || ga.table_rows > INT32_MAX)

@@ -915,7 +915,7 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 
 static uint32_t type_bytes(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? 2 : 4;
+	return type == KILN_TYPE_F32 ? 4 : 2;
 }
 
 /* Leading dimension, batch stride and address of one matrix: fill in and check. */
@@ -964,11 +964,12 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	mm = *matmul;
 	if (!mm.out_type)
 		mm.out_type = mm.type;
-	if (mm.type != KILN_TYPE_F32 && mm.type != KILN_TYPE_BF16)
-		return kiln_error(-ENOTSUP, "matmul: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+	if (mm.type != KILN_TYPE_F32 && mm.type != KILN_TYPE_BF16 && mm.type != KILN_TYPE_F16)
+		return kiln_error(-ENOTSUP, "matmul: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  (int)mm.type);
-	if (mm.out_type != KILN_TYPE_F32 && mm.out_type != KILN_TYPE_BF16)
-		return kiln_error(-ENOTSUP, "matmul: out_type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+	if (mm.out_type != KILN_TYPE_F32 && mm.out_type != KILN_TYPE_BF16 &&
+	    mm.out_type != KILN_TYPE_F16)
+		return kiln_error(-ENOTSUP, "matmul: out_type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  (int)mm.out_type);
 	if (!mm.m || !mm.n || !mm.k)
 		return kiln_error(-EINVAL, "matmul: m %u, n %u, k %u: each at least 1", mm.m, mm.n,

@@ -472,7 +472,7 @@ static int check_vector(const char *op, const char *name, uint64_t addr, uint32_
 static int check_rows(const char *op, struct rows *r, uint64_t x, uint64_t y)
 {
 	if (!known_type(r->type))
-		return kiln_error(-ENOTSUP, "%s: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "%s: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  op, (int)r->type);
 	if (!r->rows || !r->width || r->rows > INT32_MAX)
 		return kiln_error(-EINVAL, "%s: %u rows of %u: each at least 1, rows at most 2147483647",
@@ -552,7 +552,7 @@ static int run_norm(struct kiln_ops *ops, enum op op, const char *name,
 	if (err)
 		return err;
 	if (!known_type(r.weight_type))
-		return kiln_error(-ENOTSUP, "%s: weight_type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "%s: weight_type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  name, (int)r.weight_type);
 	if (op == RMSNORM && r.bias)
 		return kiln_error(-EINVAL, "%s: it has no bias", name);

@@ -55,7 +55,7 @@ static inline uint32_t kiln_min(uint32_t a, uint32_t b)
 
 static inline enum kiln_dtype kiln_type_dtype(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? KILN_BF16 : KILN_F32;
+	return type == KILN_TYPE_F16 ? KILN_F16 : type == KILN_TYPE_BF16 ? KILN_BF16 : KILN_F32;
 }
 
 #endif

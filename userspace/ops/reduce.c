@@ -232,7 +232,7 @@ int kiln_reduce(struct kiln_ops *ops, const struct kiln_reduce *reduce, kiln_don
 	if (!re.out_type)
 		re.out_type = re.type;
 	if (!known_type(re.type) || !known_type(re.out_type))
-		return kiln_error(-ENOTSUP, "reduce: type %d and out_type %d: KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "reduce: type %d and out_type %d: KILN_TYPE_F32, _BF16 or _F16",
 				  (int)re.type, (int)re.out_type);
 	if (re.func < KILN_REDUCE_SUM || re.func > KILN_REDUCE_MIN)
 		return kiln_error(-ENOTSUP, "reduce: function %d is none of enum kiln_reduce_func",

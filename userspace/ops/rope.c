@@ -223,7 +223,7 @@ int kiln_rope(struct kiln_ops *ops, const struct kiln_rope *rope, kiln_done_fn d
 		return kiln_error(-EINVAL, "rope: no ops or no description");
 	ro = *rope;
 	if (!known_type(ro.type))
-		return kiln_error(-ENOTSUP, "rope: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "rope: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  (int)ro.type);
 	if (!ro.rotated)
 		ro.rotated = ro.dim;

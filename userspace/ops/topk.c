@@ -132,7 +132,7 @@ int kiln_topk(struct kiln_ops *ops, const struct kiln_topk *topk, kiln_done_fn d
 		return kiln_error(-EINVAL, "topk: no ops or no description");
 	tk = *topk;
 	if (!known_type(tk.type))
-		return kiln_error(-ENOTSUP, "topk: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+		return kiln_error(-ENOTSUP, "topk: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  (int)tk.type);
 	if (!tk.rows || !tk.width || tk.rows > INT32_MAX || !tk.k || tk.k > tk.width)
 		return kiln_error(-EINVAL, "topk: %u of %u in %u rows: each at least 1, not more than there are, rows at most 2147483647",
