@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libkiln, ops: matrix products and attention on a queue of a Kiln card.
+ * libkiln, ops: matrix products, attention, norms and what else a model is made of, on a
+ * queue of a Kiln card.
  *
  * An op finds its program by shape and type (made at first use and kept),
  * fills an argument block and submits. Tensors are device addresses, row-major,

@@ -10,7 +10,7 @@
  *
  *	softmax	  V: maximum   S: p = exp(scale * (x - maximum)) and its sum   V: p / sum
  *	rmsnorm	  S: sum of x^2   V: x / root * weight
- *	layernorm V: mean   S: sum of (x - mean)^2   V: (x - mean) / root * weight + bias
+ *	layernorm V: mean   S: sum of (x - mean)^2   V: (x - mean) * weight / root + bias
  *
  * The two engines hand over to each other; meanwhile Sync loads the next tiles
  * and GpSimd stores the ones before, which is what takes the time.
@@ -222,13 +222,18 @@ static void norm_by_vector(struct gen *g, uint32_t p, uint32_t n)
 				       KILN_ALU_MULTIPLY, root, 0);
 	} else {
 		/* Scalar is done with p: its squares went through it before the root. */
-		kiln_asm_tensor_scalar(as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
-				       KILN_ALU_MULTIPLY, root, 0);
 		if (g->r->weight)
-			kiln_asm_tensor_tensor(as, KILN_VECTOR, g->r->bias ? t : out, t,
-					       KILN_ALU_MULTIPLY, w);
+			kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
+						      KILN_ALU_MULTIPLY, w, 0);
+		else
+			kiln_asm_tensor_scalar(as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
+					       KILN_ALU_BYPASS, kiln_const(0), 0);
 		if (g->r->bias)
-			kiln_asm_tensor_tensor(as, KILN_VECTOR, out, t, KILN_ALU_ADD, b);
+			kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, out, t, KILN_ALU_MULTIPLY,
+						      root, KILN_ALU_ADD, b, 0);
+		else
+			kiln_asm_tensor_scalar(as, KILN_VECTOR, out, t, KILN_ALU_MULTIPLY, root,
+					       KILN_ALU_BYPASS, kiln_const(0), 0);
 	}
 }
 
