@@ -117,7 +117,7 @@ static void func(uint8_t kind, const char *field)
 		[R_REDUCE] = "`add`, `max`, `min` or `multiply`",
 		[R_ACT] = "an activation function", [R_RING] = "DMA ring, 0 to 15",
 		[R_REGISTER] = "a register", [R_POWER] = "1, 2, 4, 8, 16 or 32",
-		[R_REGISTER] = "a register", [R_POWER] = "1, 2, 4, 8, 16 or 32",
+		[R_ARRAY] = "0, 32, 64 or 128",
 	};
 
 	if (kind)

@@ -105,7 +105,7 @@ void kiln_core_scrub(struct kiln_core *core)
 	memset(core->stream, 0, sizeof(core->stream));
 	memset(core->sem, 0, sizeof(core->sem));
 	memset(core->packed, 0, sizeof(core->packed));
-	core->stationary_dtype = KILN_DT_NONE;
+	kiln_stationary_forget(core);
 }
 
 void kiln_core_abort(struct kiln_core *core, enum kiln_status why)
@@ -193,7 +193,7 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 		core->sem[i].value = core->sem[i].posts = 0;
 	memset(&core->clocks, 0, sizeof(core->clocks));
 	core->ops = kiln_ops_get(core->level);
-	core->stationary_dtype = KILN_DT_NONE;
+	kiln_stationary_forget(core);
 	memset(core->packed, 0, sizeof(core->packed));
 	core->polls = 0;
 

@@ -210,6 +210,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		s->ready = false;
 
 		cost = kiln_time_insn(core->generation, e, insn);
+		if (e == KILN_TENSOR && insn->opcode >= KILN_OP_LOAD_STATIONARY)
+			s->now = kiln_time_array(&core->clocks, insn, s->now, &cost);
 		done = s->now + cost.latency;
 		if (exec[insn->opcode]) {
 			status = exec[insn->opcode](core, s, insn);

@@ -17,6 +17,9 @@
 #define PENDING		32	/* posts of a semaphore whose times are kept apart */
 #define PANEL_PAD	2	/* rows between panels: not all in the same cache sets */
 #define PACKED		4	/* moving tiles that are kept packed */
+#define CELL		32	/* rows and columns of the PE array's smallest tile */
+#define CELLS		16
+#define PART_WORDS	((KILN_MATMUL_MAX_K + PANEL_PAD) * (KILN_MATMUL_MAX_M / 2 + KILN_MAX_MR))
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
 
 /* Units posted and not yet taken, earliest first. */
@@ -68,6 +71,14 @@ struct packed {
 	bool twice;			/* as double rows */
 };
 
+/* A matrix in the PE array, or in a tile of it. */
+struct stationary {
+	enum kiln_dtype dtype;		/* NONE: nothing was loaded in this job */
+	uint32_t k, m;
+	bool twice;			/* two rows in each of its K partitions */
+	uint8_t rows, columns;		/* of the tile; whole array: 0 */
+};
+
 struct kiln_core {
 	struct kiln_mmu mmu;
 	uint32_t abort;			/* atomic: enum kiln_status, 0: go on */
@@ -92,10 +103,8 @@ struct kiln_core {
 	struct kiln_clocks clocks;
 	uint64_t dma_end;		/* of the transfer just issued, in ticks */
 
-	/* Tensor's stationary matrix */
-	enum kiln_dtype stationary_dtype;	/* NONE: nothing loaded in this job */
-	uint32_t stationary_k, stationary_m;
-	uint32_t stationary_double;		/* two rows in each of its K partitions */
+	struct stationary stationary;		/* of the whole array */
+	struct stationary part[CELLS];		/* of a tile, by the cell that it starts in */
 	struct packed packed[PACKED];
 	uint64_t packed_use;
 
@@ -104,8 +113,9 @@ struct kiln_core {
 	float y[CHUNK] __attribute__((aligned(64)));
 	float z[CHUNK] __attribute__((aligned(64)));
 	uint32_t row[2][KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
-	uint32_t stationary[(2 * KILN_MATMUL_MAX_K + PANEL_PAD) *
+	uint32_t whole[(2 * KILN_MATMUL_MAX_K + PANEL_PAD) *
 			    (KILN_MATMUL_MAX_M + KILN_MAX_MR)] __attribute__((aligned(64)));
+	uint32_t parts[CELLS][PART_WORDS] __attribute__((aligned(64)));
 	uint32_t moving[PACKED][(2 * KILN_MATMUL_MAX_K + PANEL_PAD) * KILN_MATMUL_MAX_N]
 		__attribute__((aligned(64)));
 	float out[KILN_MATMUL_MAX_M * KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
@@ -196,6 +206,9 @@ kiln_exec_fn kiln_exec_rng, kiln_exec_dropout;
 kiln_exec_fn kiln_exec_affine_select, kiln_exec_iota, kiln_exec_partition_reduce;
 kiln_exec_fn kiln_exec_dma_copy, kiln_exec_dma_gather, kiln_exec_dma_scatter,
 	     kiln_exec_dma_transpose;
+
+/* tensor.c: nothing is loaded. */
+void kiln_stationary_forget(struct kiln_core *core);
 
 /* sequencer.c: run the streams to their end; *engine is where it ended if that was no good one. */
 enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engine);

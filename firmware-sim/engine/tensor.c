@@ -94,21 +94,80 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 	}
 }
 
+void kiln_stationary_forget(struct kiln_core *core)
+{
+	core->stationary.dtype = KILN_DT_NONE;
+	for (unsigned int i = 0; i < CELLS; i++)
+		core->part[i].dtype = KILN_DT_NONE;
+}
+
+/* The rows and columns of the array that an instruction names; 0: it names none. */
+static unsigned int tile_rows(const struct kiln_insn *insn)
+{
+	return insn->func ? insn->func : insn->func1 ? KILN_MATMUL_MAX_K : 0;
+}
+
+static unsigned int tile_columns(const struct kiln_insn *insn)
+{
+	return insn->func1 ? insn->func1 : insn->func ? KILN_MATMUL_MAX_M : 0;
+}
+
+/* As far as all 128: then it is the whole array. */
+static bool is_part(const struct kiln_insn *insn)
+{
+	return tile_rows(insn) && tile_rows(insn) * tile_columns(insn) <
+				  KILN_MATMUL_MAX_K * KILN_MATMUL_MAX_M;
+}
+
+static unsigned int cell_of(unsigned int row, unsigned int column)
+{
+	return row / CELL * (KILN_MATMUL_MAX_M / CELL) + column / CELL;
+}
+
+/* Whatever lies where a tile is about to be loaded. */
+static void forget_overlapping(struct kiln_core *core, const struct kiln_insn *insn)
+{
+	unsigned int row = insn->src[0].partition, column = (unsigned int)insn->imm[0];
+
+	core->stationary.dtype = KILN_DT_NONE;
+	for (unsigned int i = 0; i < CELLS; i++) {
+		struct stationary *other = &core->part[i];
+		unsigned int r = i / (KILN_MATMUL_MAX_M / CELL) * CELL;
+		unsigned int c = i % (KILN_MATMUL_MAX_M / CELL) * CELL;
+
+		if (r < row + tile_rows(insn) && row < r + other->rows &&
+		    c < column + tile_columns(insn) && column < c + other->columns)
+			other->dtype = KILN_DT_NONE;
+	}
+}
+
 enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream *s,
 					   const struct kiln_insn *insn)
 {
 	struct tile src;
 	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
-
 	bool twice = insn->flags & KILN_F_DOUBLE_ROW;
+	struct stationary *to = &core->stationary;
+	uint32_t *words = core->whole;
 
 	if (status != KILN_ST_OK)
 		return status;
-	pack(core, &src, core->stationary, core->ops->mr, twice);
-	core->stationary_dtype = src.dtype;
-	core->stationary_k = src.partitions;
-	core->stationary_m = src.count / (1 + twice);
-	core->stationary_double = twice;
+	if (is_part(insn)) {
+		unsigned int cell = cell_of(src.partition, (unsigned int)insn->imm[0]);
+
+		forget_overlapping(core, insn);
+		to = &core->part[cell];
+		words = core->parts[cell];
+		to->rows = tile_rows(insn);
+		to->columns = tile_columns(insn);
+	} else {
+		kiln_stationary_forget(core);
+	}
+	pack(core, &src, words, core->ops->mr, twice);
+	to->dtype = src.dtype;
+	to->k = src.partitions;
+	to->m = src.count / (1 + twice);
+	to->twice = twice;
 	return KILN_ST_OK;
 }
 
@@ -201,7 +260,8 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	struct tile dst, src;
 	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
 	bool bf16 = insn->src[0].dtype == KILN_BF16, twice = insn->flags & KILN_F_DOUBLE_ROW;
-	struct kiln_matmul mm;
+	const struct stationary *stationary = &core->stationary;
+	struct kiln_matmul mm = { .a = core->whole };
 
 	if (status == KILN_ST_OK)
 		status = kiln_tile_out(core, s, &insn->dst, &dst);
@@ -209,12 +269,20 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 		status = one_bank(core, &dst);
 	if (status != KILN_ST_OK)
 		return status;
-	if (!core->stationary_dtype || !match(core->stationary_dtype, src.dtype) ||
-	    core->stationary_k != src.partitions || core->stationary_double != twice ||
-	    core->stationary_m != dst.partitions)
+	if (is_part(insn)) {
+		unsigned int cell = cell_of(src.partition, dst.partition);
+
+		stationary = &core->part[cell];
+		if (stationary->rows != tile_rows(insn) ||
+		    stationary->columns != tile_columns(insn))
+			return KILN_ST_OPERAND;
+		mm.a = core->parts[cell];
+	}
+	if (!stationary->dtype || !match(stationary->dtype, src.dtype) ||
+	    stationary->k != src.partitions || stationary->twice != twice ||
+	    stationary->m != dst.partitions)
 		return KILN_ST_OPERAND;
 
-	mm.a = core->stationary;
 	mm.b = pack_moving(core, s, &insn->src[0], &src, twice);
 	mm.rows = packed_rows(src.partitions, src.dtype) << twice;
 	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);

@@ -182,6 +182,30 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+uint64_t kiln_time_array(struct kiln_clocks *clocks, const struct kiln_insn *insn,
+			 uint64_t now, struct kiln_cost *cost)
+{
+	bool tiled = insn->opcode != KILN_OP_TRANSPOSE && (insn->func || insn->func1);
+	unsigned int rows = tiled && insn->func ? insn->func / 32 : 4;
+	unsigned int columns = tiled && insn->func1 ? insn->func1 / 32 : 4;
+	unsigned int row = tiled ? insn->src[0].partition / 32 : 0;
+	unsigned int column = !tiled ? 0 : insn->opcode == KILN_OP_MATMUL ?
+			      insn->dst.partition / 32 : (unsigned int)insn->imm[0] / 32;
+
+	for (unsigned int r = row; r < row + rows; r++) {
+		for (unsigned int c = column; c < column + columns; c++)
+			now = later(now, clocks->pe[4 * r + c]);
+	}
+	if (!tiled)
+		return now;	/* the engine is busy meanwhile */
+	for (unsigned int r = row; r < row + rows; r++) {
+		for (unsigned int c = column; c < column + columns; c++)
+			clocks->pe[4 * r + c] = now + cost->busy;
+	}
+	cost->busy = (cost->busy * rows * columns + 15) / 16;
+	return now;
+}
+
 /* Ticks that bytes take at a rate in 0.1 GB/s, rounded up. */
 static uint64_t transfer(uint64_t bytes, uint32_t rate)
 {

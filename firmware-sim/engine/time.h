@@ -19,6 +19,7 @@ struct kiln_core;
 struct kiln_clocks {
 	uint64_t dma[KILN_DMA_ENGINES];	/* busy until */
 	uint64_t ring_start[KILN_DMA_RINGS], ring_end[KILN_DMA_RINGS];
+	uint64_t pe[16];		/* 32 x 32 cells of the PE array: tiles busy until */
 	uint64_t hbm;			/* its bandwidth is spoken for until */
 	uint64_t last;			/* completion of whatever completes last */
 };
@@ -31,6 +32,13 @@ struct kiln_cost {
 
 struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine,
 				const struct kiln_insn *insn);
+
+/*
+ * When Tensor can start this: not while a tile that it needs is busy. A tile
+ * takes the engine for its share of the array only, so that others go beside it.
+ */
+uint64_t kiln_time_array(struct kiln_clocks *clocks, const struct kiln_insn *insn,
+			 uint64_t now, struct kiln_cost *cost);
 
 /*
  * Completion of a transfer that an engine starts at now. Where in SBUF: the

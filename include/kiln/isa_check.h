@@ -50,6 +50,7 @@ enum kiln_func_kind {
 	R_RING,		/* a number, below KILN_DMA_RINGS */
 	R_REGISTER,	/* a register's number */
 	R_POWER,	/* 1, 2, 4, 8, 16 or 32 */
+	R_ARRAY,	/* rows or columns of a tile: 32, 64 or 128, or 0 */
 };
 
 /* A flag with its name: the bits of insn->flags below, one for the name above. */
@@ -337,6 +338,10 @@ static inline enum kiln_verdict kiln_check_func(struct kiln_check *c, uint8_t ki
 		if (func && func <= 32 && !(func & (func - 1)))
 			return KILN_FITS;
 		return kiln_wrong(c, NULL, "%lld elements: 1, 2, 4, 8, 16 or 32", func, 0, 0, 0);
+	case R_ARRAY:
+		if (!func || func == 32 || func == 64 || func == 128)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "a tile of %lld: 32, 64 or 128", func, 0, 0, 0);
 	default:
 		if (!func)
 			return KILN_FITS;
@@ -516,6 +521,37 @@ static inline enum kiln_verdict kiln_check_double(struct kiln_check *c,
 	return KILN_FITS;
 }
 
+/* The tile of the array: its matrix has its rows at src's partitions, and m columns from column on. */
+static inline enum kiln_verdict kiln_check_array(struct kiln_check *c,
+						 const struct kiln_insn *insn,
+						 const struct kiln_operand *src,
+						 float column, long long m)
+{
+	unsigned int rows = insn->func ? insn->func : 128;
+	unsigned int columns = insn->func1 ? insn->func1 : 128;
+	unsigned int at = column > 0 && column < 128 ? (unsigned int)column : 0;
+
+	if (!insn->func && !insn->func1) {
+		if (insn->opcode == KILN_OP_MATMUL || !column)
+			return KILN_FITS;
+		return kiln_wrong(c, "column", "given without a tile", 0, 0, 0, 0);
+	}
+	if (c->generation < 2 && (rows == 32 || columns == 32)) {
+		kiln_wrong(c, NULL, "tiles of 32: there from generation 2 on, not in %lld",
+			   c->generation, 0, 0, 0);
+		return KILN_NO_INSN;
+	}
+	if (insn->flags & KILN_F_DOUBLE_ROW)
+		return kiln_wrong(c, NULL, "a tile of double rows", 0, 0, 0, 0);
+	if (src->partition % rows || src->partitions > rows)
+		return kiln_wrong(c, "src", "partitions %lld to %lld, in tiles of %lld rows",
+				  src->partition, src->partition + src->partitions - 1, rows, 0);
+	if (at != column || at % columns || m > columns)
+		return kiln_wrong(c, NULL, "%lld columns from %lld on, in tiles of %lld", m,
+				  (long long)at, columns, 0);
+	return KILN_FITS;
+}
+
 /* Sizes of the operands against each other. They are known to be well formed. */
 static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 						 const struct kiln_insn *insn,
@@ -533,6 +569,10 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 			verdict = kiln_check_same(c, rule->src[1].name, b, dst);
 		return verdict;
 	case KILN_SHAPE_STATIONARY:
+		verdict = kiln_check_array(c, insn, a, insn->imm[0],
+					   insn->flags & KILN_F_DOUBLE_ROW ? in / 2 : in);
+		if (verdict != KILN_FITS)
+			return verdict;
 		if (insn->flags & KILN_F_DOUBLE_ROW) {
 			verdict = kiln_check_double(c, a);
 			if (verdict != KILN_FITS)
@@ -543,6 +583,9 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 			return kiln_wrong(c, "src", "%lld columns, 128 at most", in, 0, 0, 0);
 		return KILN_FITS;
 	case KILN_SHAPE_MATMUL:
+		verdict = kiln_check_array(c, insn, a, dst->partition, dst->partitions);
+		if (verdict != KILN_FITS)
+			return verdict;
 		if (insn->flags & KILN_F_DOUBLE_ROW) {
 			verdict = kiln_check_double(c, a);
 			if (verdict != KILN_FITS)

@@ -135,6 +135,8 @@ static void random_column(struct kiln_column *col)
 
 static uint8_t random_func(uint8_t kind)
 {
+	if (kind == R_ARRAY)
+		return rng() % 2 ? 0 : 32 << rng() % 3;
 	return kind ? rng() % (kind == R_ACT ? KILN_ACTS : KILN_ALU_OPS) : 0;
 }
 
@@ -189,7 +191,8 @@ static void random_insn(struct kiln_insn *insn, uint8_t opcode)
 			random_column(&insn->col[i]);
 		if (imm->use == R_MUST || (imm->use == R_OR_COL && !insn->col[i].space) ||
 		    (imm->use == R_OR_SRC1 && !insn->src[1].space))
-			insn->imm[i] = random_float();
+			insn->imm[i] = rule->func == R_ARRAY ?	/* a column; mostly without a tile */
+				(insn->func || insn->func1 ? rng() % 4 * 32 : 0) : random_float();
 	}
 }
 

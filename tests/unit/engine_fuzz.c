@@ -69,6 +69,23 @@ static struct kiln_operand random_dram(enum kiln_dtype dtype)
 	return op;
 }
 
+/* A tile of the array, mostly one that is there. */
+static void tiled(struct kiln_insn *insn)
+{
+	unsigned int size = 32 << rng() % 3, at = rng() % (128 / size) * size;
+
+	insn->func = insn->func1 = size;
+	insn->src[0].partition = rng() % (128 / size) * size;
+	insn->src[0].partitions = size;
+	if (insn->opcode == KILN_OP_MATMUL) {
+		insn->dst.partition = at;
+		insn->dst.partitions = size;
+	} else {
+		insn->src[0].size[0] = size;
+		insn->imm[0] = at;
+	}
+}
+
 static void double_rows(struct kiln_insn *insn)
 {
 	struct kiln_operand *op = &insn->src[0];
@@ -163,6 +180,8 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		insn->src[0] = random_tile(KILN_SBUF, rng() % 2 + 1, 128, 32 * (rng() % 4 + 1));
 		if (rng() % 3 == 0)
 			double_rows(insn);
+		else if (rng() % 2)
+			tiled(insn);
 		break;
 	case KILN_OP_MATMUL:
 		insn->src[0] = random_tile(KILN_SBUF, rng() % 2 + 1, 128, n);
@@ -172,6 +191,8 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		insn->flags = rng() % 2;
 		if (rng() % 3 == 0)
 			double_rows(insn);
+		else if (rng() % 2)
+			tiled(insn);
 		break;
 	case KILN_OP_TRANSPOSE:
 		n = rng() % 128 + 1;

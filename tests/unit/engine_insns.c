@@ -586,6 +586,85 @@ static bool try_double_row(void)
 	return true;
 }
 
+/* Tiles of the array: each has a matrix of its own, until another is loaded over it. */
+static bool try_tiles(void)
+{
+	static const uint8_t sizes[] = { 32, 64, 128 };
+	static struct prog p;
+	static float sums[4][KILN_PARTITIONS * 64];
+	struct kiln_operand stationary[4], moving[4], out[4];
+	unsigned int rows = sizes[rng() % 3], columns = sizes[rng() % (rows == 128 ? 2 : 3)];
+	unsigned int down = 128 / rows, across = 128 / columns;
+	unsigned int tiles = down * across < 4 ? down * across : 4, first = rng();
+	enum kiln_dtype dtype = rng() % 2 ? KILN_F32 : KILN_BF16;
+	struct kiln_insn *insn;
+
+	memset(&p, 0, sizeof(p));
+	for (unsigned int t = 0; t < tiles; t++) {
+		unsigned int at = (first + t) % (down * across);
+		uint32_t k = rng() % rows + 1, mcount = rng() % columns + 1;
+
+		stationary[t] = tile_at(KILN_SBUF, dtype, at / across * rows, k, t * 1024, mcount);
+		moving[t] = tile_at(KILN_SBUF, dtype, at / across * rows, k, 8192 + t * 256, 50);
+		out[t] = tile_at(KILN_PSUM, KILN_F32, at % across * columns, mcount,
+				 t * KILN_PSUM_BANK_BYTES, 50);
+		insn = emit(&p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
+		insn->src[0] = stationary[t];
+		insn->func = rows;
+		insn->func1 = columns;
+		insn->imm[0] = out[t].partition;
+		for (uint32_t i = 0; i < mcount; i++) {
+			for (uint32_t j = 0; j < 50; j++) {
+				float c = 0;
+
+				for (uint32_t q = 0; q < k; q++) {
+					uint32_t r = dtype == KILN_BF16 ? q ^ 1 : q;
+
+					if (dtype == KILN_F32)
+						c = fmaf(value(&stationary[t], q, i),
+							 value(&moving[t], q, j), c);
+					else if (r < k)
+						c = flushed_fma(value(&stationary[t], r, i),
+								value(&moving[t], r, j), c);
+					else
+						c = flushed_fma(0, 0, c);
+					if (dtype == KILN_BF16 && r >= k)
+						c = flushed_fma(value(&stationary[t], q, i),
+								value(&moving[t], q, j), c);
+				}
+				sums[t][i * 50 + j] = c != c ? NAN : c;
+			}
+		}
+	}
+	for (unsigned int t = 0; t < tiles; t++) {
+		insn = emit(&p, KILN_TENSOR, KILN_OP_MATMUL);
+		insn->src[0] = moving[t];
+		insn->dst = out[t];
+		insn->func = rows;
+		insn->func1 = columns;
+	}
+	if (run(m, &p).status != KILN_ST_OK)
+		return false;
+	for (unsigned int t = 0; t < tiles; t++) {
+		for (uint32_t i = 0; i < out[t].partitions; i++) {
+			for (uint32_t j = 0; j < 50; j++) {
+				float got = value(&out[t], i, j), c = sums[t][i * 50 + j];
+
+				/* flushed_fma() does not tell the signs of zeros */
+				if (float_bits(got) != float_bits(c) && (got || c)) {
+					printf("# tile %u of %ux%u: [%u][%u] %g, want %g\n", t, rows,
+					       columns, i, j, got, c);
+					return false;
+				}
+			}
+		}
+	}
+	/* the whole array, loaded over them all: then they hold nothing */
+	p.insn[KILN_TENSOR][tiles - 1].func = p.insn[KILN_TENSOR][tiles - 1].func1 = 0;
+	p.insn[KILN_TENSOR][tiles - 1].imm[0] = 0;
+	return run(m, &p).status == KILN_ST_OPERAND;
+}
+
 static bool try_transpose(void)
 {
 	static struct prog p;
@@ -637,6 +716,10 @@ static void test_tensor(int level)
 	for (int round = 0; round < 8 && good; round++)
 		good = try_double_row();
 	ok(good, "matmul of double rows (%s)", name);
+	good = true;
+	for (int round = 0; round < 20 && good; round++)
+		good = try_tiles();
+	ok(good, "matmul in tiles (%s)", name);
 	good = true;
 	for (int round = 0; round < 100 && good; round++)
 		good = try_transpose();

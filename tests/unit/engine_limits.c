@@ -255,6 +255,21 @@ static void test_shapes(void)
 	WRONG(DMA_TRANSPOSE, insn.src[0].dram.step[2] = 1, operand, 0);
 	WRONG(DMA_TRANSPOSE, insn.src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 64, 0, 127), operand, 0);
 
+	/* tiles of the array; 64 rows and columns from the first on are not loaded */
+	WRONG(MATMUL, (insn.func = 64, insn.src[0].partitions = 64), operand, 0);
+	WRONG(MATMUL, (insn.func = 64, insn.func1 = 64), operand, 0);
+	WRONG(MATMUL, (insn.func = 16, insn.src[0].partitions = 16), operand, 0);
+	WRONG(MATMUL, (insn.func1 = 64, insn.dst.partitions = 65), operand, 0);
+	WRONG(MATMUL, (insn.func1 = 64, insn.dst.partition = 32, insn.dst.partitions = 32), operand, 0);
+	WRONG(MATMUL, (insn.func = insn.func1 = 32, insn.src[0].partitions = 32,
+		       insn.dst.partitions = 32), m->generation > 1 ? operand : KILN_ST_ILLEGAL, 0);
+	WRONG(LOAD_STATIONARY, insn.imm[0] = 32, operand, 0);
+	WRONG(LOAD_STATIONARY, insn.imm[0] = NAN, operand, 0);
+	WRONG(LOAD_STATIONARY, (insn.func1 = 64, insn.imm[0] = 32), operand, 0);
+	WRONG(LOAD_STATIONARY, (insn.func1 = 64, insn.imm[0] = 128), operand, 0);
+	WRONG(LOAD_STATIONARY, (insn.func1 = 64, insn.imm[0] = -64), operand, 0);
+	WRONG(LOAD_STATIONARY, (insn.func1 = 64, insn.imm[0] = 64.5), operand, 0);
+	WRONG(LOAD_STATIONARY, (insn.func1 = 64, insn.src[0].size[0] = 65), operand, 0);
 	/* double rows */
 	const struct kiln_operand rows = { .space = KILN_SBUF, .dtype = KILN_F8E4M3,
 					   .partitions = 128, .ndim = 2, .size = { 2, 64 },

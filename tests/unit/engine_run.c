@@ -344,6 +344,50 @@ static void test_time(void)
 	loop = cycles_of();
 	ok(loop >= 200 * 512 && loop < 200 * 512 + 200, "200 matmuls: %" PRIu64 " cycles", loop);
 
+	/* Tiles of the array work side by side, one by itself as long as the whole. */
+	for (unsigned int tiles = 4; tiles; tiles /= 4) {
+		fresh();
+		for (unsigned int i = 0; i < 4 + 200; i++) {
+			unsigned int row = i % tiles / 2 * 64, column = i % tiles % 2 * 64;
+
+			insn = emit(&p, KILN_TENSOR, i < 4 ? KILN_OP_LOAD_STATIONARY : KILN_OP_MATMUL);
+			insn->func = insn->func1 = 64;
+			insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, row, 64, i < 4 ? 0 : 1024,
+					       i < 4 ? 64 : 512);
+			if (i < 4)
+				insn->imm[0] = column;
+			else
+				insn->dst = tile_at(KILN_PSUM, KILN_F32, column, 64,
+						    row / 64 * 2048, 512);
+		}
+		loop = cycles_of();
+		ok(loop >= 200 * 512 / tiles && loop < 200 * 512 / tiles + 600,
+		   "200 matmuls in %u tiles: %" PRIu64 " cycles", tiles, loop);
+	}
+
+	/* Double rows take the time of single ones. */
+	for (int twice = 0; twice < 2 && m->generation > 1; twice++) {
+		fresh();
+		for (int i = 0; i < 2; i++) {
+			insn = emit(&p, KILN_TENSOR, i ? KILN_OP_MATMUL : KILN_OP_LOAD_STATIONARY);
+			insn->src[0] = tile_at(KILN_SBUF, KILN_F8E4M3, 0, 128, 0, 128);
+			if (i)
+				insn->dst = tile_at(KILN_PSUM, KILN_F32, 0, 128, 0, 128);
+			if (twice) {
+				insn->flags = KILN_F_DOUBLE_ROW;
+				insn->src[0].ndim = 2;
+				insn->src[0].size[0] = 2;
+				insn->src[0].size[1] = 128;
+				insn->src[0].stride[0] = 128;
+				insn->src[0].stride[1] = 1;
+			}
+		}
+		again = loop;
+		loop = cycles_of();
+	}
+	if (m->generation > 1)
+		ok(loop && loop == again, "double rows: %" PRIu64 " cycles, as single ones", loop);
+
 	/* A transfer alone: 1300 ns and its bytes; two on other partitions run beside each other */
 	fresh();
 	movi(&p, KILN_SYNC, 1, DATA);

@@ -174,10 +174,13 @@ static void put_insn(struct line *line, const struct kiln_insn *insn, bool label
 		for (int i = 0; i < 2; i++) {
 			uint8_t use = rule->imm[i].use;
 
-			put_func(line, i ? rule->func1 : rule->func, i,
-				 i ? insn->func1 : insn->func);
+			if (rule->func != R_ARRAY || (i ? insn->func1 : insn->func))
+				put_func(line, i ? rule->func1 : rule->func, i,
+					 i ? insn->func1 : insn->func);
 			if (insn->col[i].space)
 				put_column(line, rule->col[i].name, &insn->col[i]);
+			if (rule->func == R_ARRAY && kiln_is_zero(&insn->imm[i], sizeof(float)))
+				continue;
 			if (use == R_MUST || (use == R_OR_COL && !insn->col[i].space) ||
 			    (use == R_OR_SRC1 && !insn->src[1].space))
 				put_float(line, rule->imm[i].name, insn->imm[i]);

@@ -630,6 +630,8 @@ static bool complete(struct reader *r)
 
 		if (rule->src[i].name && !(rule->src[i].spaces & R_ABSENT) && !r->src[i])
 			return missing(r, rule->src[i].name);
+		if (kind == R_ARRAY)	/* 0 without a tile, and so is its column */
+			continue;
 		if (kind && !r->func[i])
 			return missing(r, text_func_field(kind, i));
 		if (!r->imm[i] &&
