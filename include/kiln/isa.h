@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define KILN_ISA_MAJOR		1
-#define KILN_ISA_MINOR		1
+#define KILN_ISA_MINOR		2
 
 #define KILN_PARTITIONS		128
 #define KILN_PSUM_BANK_BYTES	2048	/* of each partition; 512 fp32 */
@@ -137,7 +137,7 @@ struct kiln_insn {
 	struct kiln_operand src[2];
 	struct kiln_column col[2];
 	float imm[2];
-	uint32_t reserved;
+	int32_t last_step;		/* terms of IOTA and AFFINE_SELECT: of a fourth dimension */
 };
 
 struct kiln_program_header {

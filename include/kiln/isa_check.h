@@ -304,6 +304,15 @@ static inline enum kiln_verdict kiln_check_dram(struct kiln_check *c, const char
 	return KILN_FITS;
 }
 
+/* A step for each of dims dimensions, the fourth apart. */
+static inline enum kiln_verdict kiln_check_terms(struct kiln_check *c,
+						 const struct kiln_insn *insn, unsigned int dims)
+{
+	if (insn->last_step && dims < 4)
+		return kiln_wrong(c, "terms", "a step for dimension 3 of %lld", dims, 0, 0, 0);
+	return kiln_check_dram(c, "terms", &insn->src[1], dims < 3 ? dims : 3);
+}
+
 static inline enum kiln_verdict kiln_check_func(struct kiln_check *c, uint8_t kind,
 						uint8_t func)
 {
@@ -615,7 +624,7 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 					  dst->partitions, out, a->partitions, in);
 		return KILN_FITS;
 	case KILN_SHAPE_AFFINE:
-		verdict = kiln_check_dram(c, "terms", b, a->ndim);
+		verdict = kiln_check_terms(c, insn, a->ndim);
 		return verdict == KILN_FITS ? kiln_check_same(c, "src", a, dst) : verdict;
 	case KILN_SHAPE_DMA:
 		return kiln_check_dma(c, insn);
@@ -678,7 +687,7 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 			verdict = kiln_check_same(c, "src", a, dst);
 		return verdict;
 	case KILN_SHAPE_IOTA:
-		return kiln_check_dram(c, "terms", b, dst->ndim);
+		return kiln_check_terms(c, insn, dst->ndim);
 	case KILN_SHAPE_PARTITIONS:
 		return kiln_check_sized(c, "dst", dst, 1, in);
 	case KILN_SHAPE_GATHER:
@@ -804,8 +813,9 @@ static inline enum kiln_verdict kiln_check_tiles(struct kiln_check *c,
 		return verdict;
 	if (insn->flags & ~rule->flags)
 		return kiln_wrong(c, NULL, "flags 0x%llx", insn->flags, 0, 0, 0);
-	if (insn->reserved)
-		return kiln_wrong(c, NULL, "a reserved field is not 0", 0, 0, 0, 0);
+	if (insn->last_step && rule->shape != KILN_SHAPE_AFFINE && rule->shape != KILN_SHAPE_IOTA)
+		return kiln_wrong(c, NULL, "a fifth step: it belongs to terms, of a fourth dimension",
+				  0, 0, 0, 0);
 
 	verdict = kiln_check_operand(c, &insn->dst, &rule->dst, engine, rule->dma);
 	for (unsigned int i = 0; i < 2 && verdict == KILN_FITS; i++) {

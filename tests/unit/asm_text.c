@@ -175,6 +175,8 @@ static void random_insn(struct kiln_insn *insn, uint8_t opcode)
 		}
 		return;
 	}
+	if (rule->src[1].dtypes == R_NO_DTYPE && rng() % 2)
+		insn->last_step = (int32_t)rng() >> (rng() % 32);
 	insn->func = random_func(rule->func);
 	insn->func1 = random_func(rule->func1);
 	insn->flags = rng() & rule->flags;

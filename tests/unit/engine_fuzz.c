@@ -228,6 +228,7 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine)
 		insn->src[1] = seed;
 		insn->src[1].dram.step[0] = rng();
 		insn->src[1].dram.step[1] = rng();
+		insn->last_step = insn->dst.ndim == 4 ? rng() : 0;
 		/* fall through */
 	case KILN_OP_RNG:
 		insn->func = 0;

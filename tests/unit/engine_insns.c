@@ -78,7 +78,8 @@ static float expected(const struct kiln_insn *insn, uint32_t p, uint32_t i)
 		uint32_t left = i;
 
 		for (int d = a->ndim - 1; d >= 0; d--) {
-			v += (int64_t)(left % a->size[d]) * b->dram.step[d + 1];
+			v += (int64_t)(left % a->size[d]) *
+			     (d < 3 ? b->dram.step[d + 1] : insn->last_step);
 			left /= a->size[d];
 		}
 		return compare(insn->func, v) ? x : insn->imm[0];
@@ -103,14 +104,12 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine, bool in
 			random_tile(KILN_SBUF, any_dtype(), partitions, n, 0, 24 << 10, true);
 	}
 	if (insn->opcode == KILN_OP_AFFINE_SELECT) {
-		while (a->ndim == 4)
-			*a = random_tile(KILN_SBUF, any_dtype(), partitions, n, 0, 24 << 10, true);
 		insn->func = KILN_ALU_EQ + rng() % 6;
 		insn->src[1].space = KILN_DRAM;
 		insn->src[1].dram.base = 1;
 		insn->src[1].dram.offset = rng() % 200 - 100;
 		for (unsigned int d = 0; d <= a->ndim; d++)
-			insn->src[1].dram.step[d] = rng() % 7 - 3;
+			*(d < 4 ? &insn->src[1].dram.step[d] : &insn->last_step) = rng() % 7 - 3;
 	}
 	if (insn->opcode == KILN_OP_TENSOR_REDUCE) {
 		static const uint8_t funcs[] = { KILN_ALU_ADD, KILN_ALU_MULTIPLY, KILN_ALU_MAX,
@@ -126,11 +125,8 @@ static void random_insn(struct kiln_insn *insn, enum kiln_engine engine, bool in
 		random_tile(KILN_SBUF, any_dtype(), partitions, n, 48 << 10, 24 << 10, false);
 	if (in_place && insn->opcode != KILN_OP_MEMSET && insn->opcode != KILN_OP_TENSOR_REDUCE) {
 		*a = insn->dst;
-		while (insn->opcode == KILN_OP_AFFINE_SELECT && a->ndim == 4)
-			*a = insn->dst = random_tile(KILN_SBUF, any_dtype(), partitions, n,
-						     48 << 10, 24 << 10, false);
-		for (unsigned int d = a->ndim; d < 3 && insn->opcode == KILN_OP_AFFINE_SELECT; d++)
-			insn->src[1].dram.step[d + 1] = 0;
+		for (unsigned int d = a->ndim; d < 4 && insn->opcode == KILN_OP_AFFINE_SELECT; d++)
+			*(d < 3 ? &insn->src[1].dram.step[d + 1] : &insn->last_step) = 0;
 	}
 	switch (insn->opcode) {
 	case KILN_OP_TENSOR_COPY:

@@ -224,14 +224,13 @@ static bool try_iota(void)
 	uint32_t n = any_count();
 	uint64_t base = (uint64_t)rng() << 32 | (rng() % 2 ? rng() : rng() % 1000);
 
-	do {
-		insn.dst = result(any_dtype(), partitions, n, false);
-	} while (insn.dst.ndim == 4);
+	insn.dst = result(any_dtype(), partitions, n, false);
 	insn.src[1].space = KILN_DRAM;
 	insn.src[1].dram.base = 1;
 	insn.src[1].dram.offset = rng();
 	for (unsigned int d = 0; d <= insn.dst.ndim; d++)
-		insn.src[1].dram.step[d] = rng() % 2 ? rng() : rng() % 16;
+		*(d < 4 ? &insn.src[1].dram.step[d] : &insn.last_step) =
+			rng() % 2 ? rng() : rng() % 16;
 	want_start(0, &insn.dst);
 	for (uint32_t q = 0; q < partitions; q++) {
 		for (uint32_t i = 0; i < n; i++) {
@@ -240,7 +239,8 @@ static bool try_iota(void)
 			uint32_t left = i;
 
 			for (int d = insn.dst.ndim - 1; d >= 0; d--) {
-				v += (uint32_t)step[d + 1] * (left % insn.dst.size[d]);
+				v += (uint32_t)(d < 3 ? step[d + 1] : insn.last_step) *
+				     (left % insn.dst.size[d]);
 				left /= insn.dst.size[d];
 			}
 			if (insn.dst.dtype == KILN_I32 || insn.dst.dtype == KILN_U32)

@@ -172,7 +172,8 @@ static void test_operands(void)
 #undef BITS
 
 	/* what is not used is zero */
-	WRONG(TENSOR_COPY, insn.reserved = 1, operand, 0);
+	WRONG(TENSOR_COPY, insn.last_step = 1, operand, 0);
+	WRONG(RNG, insn.last_step = 1, operand, 0);
 	WRONG(TENSOR_COPY, insn.flags = 1, operand, 0);
 	WRONG(TENSOR_COPY, insn.func = 1, operand, 0);
 	WRONG(TENSOR_COPY, insn.func1 = 1, operand, 0);
@@ -295,8 +296,10 @@ static void test_shapes(void)
 	WRONG(IOTA, insn.src[1].dram.base = 64, operand, 0);
 	WRONG(IOTA, insn.src[1].dtype = KILN_I32, operand, 0);
 	WRONG(IOTA, insn.src[1] = none, operand, 0);
-	WRONG(IOTA, (insn.dst.ndim = 4, insn.dst.size[1] = insn.dst.size[2] = insn.dst.size[3] = 1),
-	      operand, 0);
+	WRONG(IOTA, insn.last_step = 1, operand, 0);
+	WRONG(IOTA, (insn.dst.ndim = 3, insn.dst.size[1] = insn.dst.size[2] = 1,
+		     insn.last_step = 1), operand, 0);
+	WRONG(AFFINE_SELECT, insn.last_step = 1, operand, 0);
 	WRONG(IOTA, insn.dst = tile_at(KILN_PSUM, KILN_F32, 0, 128, 0, 64), operand, 0);
 	WRONG(RNG, insn.src[1].dram.step[0] = 1, operand, 0);
 	WRONG(RNG, insn.src[0] = insn.dst, operand, 0);
@@ -380,7 +383,7 @@ static void test_sequencer(void)
 	SEQ(NOP, insn.seq.reserved[2] = 1);
 	SEQ(NOP, insn.src[0].addr = 1);
 	SEQ(NOP, insn.imm[1] = 1);
-	SEQ(NOP, insn.reserved = 1);
+	SEQ(NOP, insn.last_step = 1);
 	SEQ(NOP, insn.func = 1);
 	SEQ(MOVI, insn.seq.rd = 64);
 	SEQ(MOVI, insn.seq.rs = 1);

@@ -720,10 +720,19 @@ void kiln_asm_memset(struct kiln_asm *as, enum kiln_engine engine, struct kiln_o
 	append(as, engine, &insn);
 }
 
+/* The steps of IOTA's and AFFINE_SELECT's terms. */
+static void set_steps(struct kiln_insn *insn, int32_t partition_step, const int32_t *step,
+		      unsigned int dims)
+{
+	insn->src[1].dram.step[0] = partition_step;
+	for (unsigned int d = 0; d < dims && d < 4; d++)
+		*(d < 3 ? &insn->src[1].dram.step[d + 1] : &insn->last_step) = step[d];
+}
+
 void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 			    struct kiln_operand src, enum kiln_alu func, float otherwise,
 			    unsigned int base, int32_t offset, int32_t partition_step,
-			    const int32_t step[3])
+			    const int32_t *step)
 {
 	struct kiln_insn insn = {
 		.opcode = KILN_OP_AFFINE_SELECT, .func = byte(func), .dst = dst,
@@ -732,10 +741,7 @@ void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 
 	insn.src[1].dram.base = byte(base);
 	insn.src[1].dram.offset = offset;
-	insn.src[1].dram.step[0] = partition_step;
-	/* A fourth dimension is one too many, which the rules say. */
-	for (unsigned int d = 0; d < src.ndim && d < 3; d++)
-		insn.src[1].dram.step[d + 1] = step[d];
+	set_steps(&insn, partition_step, step, src.ndim);
 	append(as, KILN_GPSIMD, &insn);
 }
 

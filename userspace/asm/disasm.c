@@ -53,23 +53,32 @@ static void put_address(struct line *line, uint32_t addr, uint8_t reg)
 		put(line, "+r%u", reg);
 }
 
-static void put_operand(struct line *line, const char *name, const struct kiln_operand *op)
+/* last_step: the fifth step of terms, 0 of anything else. */
+static void put_dram(struct line *line, const struct kiln_operand *op, int32_t last_step)
+{
+	const int32_t *s = op->dram.step, step[] = { s[0], s[1], s[2], s[3], last_step };
+	int last = 4;
+
+	put(line, "@r%u", op->dram.base);
+	if (op->dram.offset)
+		put(line, "%+" PRId32, op->dram.offset);
+	while (last >= 0 && !step[last])
+		last--;
+	put(line, "{");
+	for (int d = 0; d <= last; d++)
+		put(line, "%s%" PRId32, d ? "," : "", step[d]);
+	put(line, "}");
+}
+
+static void put_operand(struct line *line, const char *name, const struct kiln_operand *op,
+			int32_t last_step)
 {
 	int64_t packed[4] = { 0 }, stride = 1;
-	int last = 3;
 
 	put(line, " %s=", name);
 	put_place(line, op->space, op->dtype);
 	if (op->space == KILN_DRAM) {
-		put(line, "@r%u", op->dram.base);
-		if (op->dram.offset)
-			put(line, "%+" PRId32, op->dram.offset);
-		while (last >= 0 && !op->dram.step[last])
-			last--;
-		put(line, "{");
-		for (int d = 0; d <= last; d++)
-			put(line, "%s%" PRId32, d ? "," : "", op->dram.step[d]);
-		put(line, "}");
+		put_dram(line, op, last_step);
 		return;
 	}
 	put(line, "[%u+%u]", op->partition, op->partitions);
@@ -167,10 +176,11 @@ static void put_insn(struct line *line, const struct kiln_insn *insn, bool label
 		put_sequencer(line, insn, rule->seq, labels);
 	} else {
 		if (insn->dst.space)
-			put_operand(line, rule->dst.name, &insn->dst);
+			put_operand(line, rule->dst.name, &insn->dst, 0);
 		for (int i = 0; i < 2; i++)
 			if (insn->src[i].space)
-				put_operand(line, rule->src[i].name, &insn->src[i]);
+				put_operand(line, rule->src[i].name, &insn->src[i],
+					    i ? insn->last_step : 0);
 		for (int i = 0; i < 2; i++) {
 			uint8_t use = rule->imm[i].use;
 

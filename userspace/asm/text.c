@@ -226,7 +226,8 @@ static bool place(const char **at, uint8_t *space, uint8_t *dtype)
 	return *dtype;
 }
 
-static bool parse_dram(const char *at, struct kiln_operand *op)
+/* last_step: where the fifth step of terms goes; NULL: there are four at most. */
+static bool parse_dram(const char *at, struct kiln_operand *op, int32_t *last_step)
 {
 	int64_t n;
 
@@ -241,10 +242,10 @@ static bool parse_dram(const char *at, struct kiln_operand *op)
 	}
 	if (!take(&at, '{'))
 		return false;
-	for (int d = 0; d < 4 && *at != '}'; d++) {
+	for (int d = 0; d < (last_step ? 5 : 4) && *at != '}'; d++) {
 		if ((d && !take(&at, ',')) || !number(&at, INT32_MIN, INT32_MAX, &n))
 			return false;
-		op->dram.step[d] = n;
+		*(d < 4 ? &op->dram.step[d] : last_step) = n;
 	}
 	return take(&at, '}') && !*at;
 }
@@ -260,7 +261,7 @@ static bool address(const char **at, uint32_t *addr, uint8_t *r)
 	return !take(at, '+') || reg(at, r);
 }
 
-static bool parse_operand(const char *at, struct kiln_operand *op)
+static bool parse_operand(const char *at, struct kiln_operand *op, int32_t *last_step)
 {
 	bool given[4] = { false };
 	int64_t n, stride = 1;
@@ -269,7 +270,7 @@ static bool parse_operand(const char *at, struct kiln_operand *op)
 	if (!place(&at, &op->space, &op->dtype))
 		return false;
 	if (op->space == KILN_DRAM)
-		return parse_dram(at, op);
+		return parse_dram(at, op, last_step);
 	if (!take(&at, '[') || !number(&at, 0, UINT8_MAX, &n))
 		return false;
 	op->partition = n;
@@ -490,7 +491,7 @@ static bool read_value(struct reader *r, const char *key, const char *value)
 		if (r->dst)
 			return twice(r, key);
 		r->dst = true;
-		if (parse_operand(value, &r->insn->dst))
+		if (parse_operand(value, &r->insn->dst, NULL))
 			return true;
 		wanted = "a tile, as sbuf.f32[0+128]@0{512},";
 	}
@@ -499,7 +500,8 @@ static bool read_value(struct reader *r, const char *key, const char *value)
 			continue;
 		wanted = rule->src[i].spaces & R_TILE ? "a tile, as sbuf.f32[0+128]@0{512}," :
 			 "device memory, as dram@r1+0{1,1},";
-		if (!parse_operand(value, &r->insn->src[i])) {
+		if (!parse_operand(value, &r->insn->src[i], rule->src[i].dtypes == R_NO_DTYPE ?
+				   &r->insn->last_step : NULL)) {
 			memset(&r->insn->src[i], 0, sizeof(r->insn->src[i]));
 			continue;
 		}

@@ -229,7 +229,7 @@ void kiln_asm_memset(struct kiln_asm *as, enum kiln_engine engine, struct kiln_o
 void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 			    struct kiln_operand src, enum kiln_alu func, float otherwise,
 			    unsigned int base, int32_t offset, int32_t partition_step,
-			    const int32_t step[3]);
+			    const int32_t *step);
 
 /* ------------------------------------------------------------------- text -- */
 
