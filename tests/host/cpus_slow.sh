@@ -7,7 +7,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
 # shellcheck disable=SC2016 # the guest's shell
-CPUS=3 KILN_CONSOLE=$dir/console tests/machine/guest -- '
+CPUS=3 TIMEOUT=540 KILN_CONSOLE=$dir/console tests/machine/guest -- '
 	. tests/tap.sh
 	[ "$(nproc)" -eq 3 ]
 	ok $? "three CPUs" 3 "$(nproc)"
@@ -16,7 +16,7 @@ CPUS=3 KILN_CONSOLE=$dir/console tests/machine/guest -- '
 		*.c) program=$KILN_BUILD/tests/guest/${test%.c} ;;
 		*) program=tests/guest/$test ;;
 		esac
-		timeout 180 "$program" >/tmp/log 2>&1
+		timeout -k 5 180 "$program" >/tmp/log 2>&1
 		rc=$?
 		[ $rc -eq 0 ] && ! grep -q "^not ok" /tmp/log && grep -q "^1\.\." /tmp/log
 		ok $? "${test%.*}" "status 0, nothing that is not ok" "status $rc: $(grep -A 3 -E "^(not ok|Bail)" /tmp/log | head -n 12)"
@@ -24,6 +24,7 @@ CPUS=3 KILN_CONSOLE=$dir/console tests/machine/guest -- '
 	done_testing' 2>"$dir/err"
 rc=$?
 [ $rc -eq 0 ] || sed 's/^/# /' "$dir/err"
+[ $rc -ne 124 ] || tail -n 60 "$dir/console" | sed 's/^/# /'
 if grep -qE 'BUG:|WARNING:|Oops:|Call Trace:|refcount_t:|Kernel panic' "$dir/console"; then
 	echo "# the kernel log is not clean"
 	grep -E -m 3 -A 12 'BUG:|WARNING:|Oops:|Call Trace:|refcount_t:|Kernel panic' "$dir/console" | sed 's/^/# /'

@@ -23,6 +23,11 @@ wrong hbm HBM=3
 wrong generation GENERATION=trn9
 wrong DEVICES DEVICES=many
 
+rc=0
+BOOT_TIMEOUT=1 tests/machine/guest -- true >"$dir/out" 2>"$dir/err" || rc=$?
+is "$rc" 124 "a guest that does not come up: the status"
+is "$(grep -c 'did not come up within 1 s' "$dir/err")" 3 "  it was tried three times"
+
 shape="--m 300 --n 200 --k 150 --seed 5 --json"
 # machine CARDS GENERATION CORES: two guests can not be had for one's time, so all is asked in one.
 machine() {
