@@ -25,7 +25,7 @@ struct kiln_ops;
 enum kiln_type {
 	KILN_TYPE_F32	= 1,
 	KILN_TYPE_BF16	= 2,
-	KILN_TYPE_F16	= 3,	/* not in attention */
+	KILN_TYPE_F16	= 3,
 };
 
 /* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
@@ -93,20 +93,38 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 		kiln_done_fn done, void *user);
 
 /*
- * out = softmax(scale * q k^T + mask) v, head by head.
+ * out = softmax(score) v, head by head, of score = scale * q k^T.
  *
- * q and out are [heads, seq_q, dim], k and v [kv_heads, seq_kv, dim]; query
- * head h reads key-value head h / (heads / kv_heads). causal: query i sees
- * keys up to i + seq_kv - seq_q.
+ * q and out are [batch, heads, seq_q, dim], k and v [batch, kv_heads, seq_kv,
+ * dim]; query head h reads key-value head h / (heads / kv_heads). Query i is at
+ * place i + seq_kv - seq_q among the keys.
+ *
+ *	softcap		score = softcap * tanh(score / softcap), before all else
+ *	slopes		ALiBi: score -= slopes[h] * |place - key|
+ *	mask		score += mask; -infinity is ordinary, NaN and +infinity make
+ *			the row NaN
+ *	causal		a query sees keys up to its place
+ *	window		a query sees keys less than window from its place
+ *
+ * Scores are fp32. Those below -2^126 count for nothing; a row of which nothing
+ * counts becomes zeros. A NaN in k or v reaches every row that has it in a tile,
+ * seen or not.
  */
 struct kiln_attention {
-	enum kiln_type type;		/* of all four tensors */
+	enum kiln_type type;		/* of q, k, v and out */
+	uint32_t batch;			/* 0 means 1 */
 	uint32_t heads, kv_heads;	/* heads is a multiple of kv_heads */
-	uint32_t seq_q, seq_kv;		/* causal: seq_q <= seq_kv */
+	uint32_t seq_q, seq_kv;		/* causal, window: seq_q <= seq_kv */
 	uint32_t dim;			/* 1 to 128 */
 	bool causal;
+	uint32_t window;		/* 0: none */
 	float scale;			/* 0: 1 / sqrt(dim) */
+	float softcap;			/* 0: none */
 	uint64_t q, k, v, out;		/* device addresses, dense */
+	uint64_t mask;			/* dense, aligned to the element; 0: none */
+	enum kiln_type mask_type;	/* 0: as type */
+	uint32_t mask_dim[4];		/* batch, heads, seq_q and seq_kv, or 1 for any; all 0: none is 1 */
+	uint64_t slopes;		/* f32 [heads], for up to 4096 heads; 0: none */
 };
 
 /* As kiln_matmul(). */

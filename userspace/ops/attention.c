@@ -23,8 +23,16 @@
  * heads. All hand-overs are first in first out between two engines: counting
  * semaphores, and slots taken in turn.
  *
- * A body is what the program's loop repeats: with a mask the tiles of one
- * query head (each sees another number of keys), without one a single tile.
+ * What is added to scores comes in three ways. Where causal or window is all,
+ * MASKED is added by Tensor, in a band of columns of a tile's first and last
+ * item; keys beyond them are not even loaded. A mask, ALiBi or a softcap make
+ * it Vector's: between the scores and their maximum, softcap's tanh (Scalar),
+ * distances times slopes (GpSimd counts them, an item ahead), the mask, the
+ * bands. Slopes are divided by the scale, which is applied with the mask, or
+ * else with exp as ever.
+ *
+ * A body is what the program's loop repeats: if rows see different keys, or
+ * have a mask of their own, the tiles of one query head, else a single tile.
  * K is transposed, and V loaded, once for each key-value head, in the body
  * before it is wanted; if two heads of them do not fit into SBUF they stream:
  * each item brings its own.
@@ -40,10 +48,14 @@
 #define KEYS		1024	/* of an item */
 #define BANK_COLS	512
 #define MASKED		-0x1p127f	/* exp of it, scaled, is 0 */
+#define FLOOR		0x1p126f	/* -maximum is no more: what is below counts for nothing */
+#define TINY		0x1p-100f	/* the sum of a row of which nothing counts: o / l is 0 */
+#define MAX_SLOPES	4096
 #define Q_SLOTS		4
 #define KN_SLOTS	16	/* enough to hide the latency of memory */
 #define COL_SLOTS	4	/* A is two items ahead of C */
 #define V_SLOTS		4	/* streaming needs 3: A is two items ahead of C */
+#define MK_SLOTS	3
 
 enum {
 	SEM_QN_LOADED, SEM_QN_FREE,	/* q as stored */
@@ -61,10 +73,14 @@ enum {
 	SEM_PT_FULL, SEM_PT_FREE,
 	SEM_PV_FULL, SEM_PV_FREE,
 	SEM_OUT_FULL, SEM_OUT_FREE,
-	SEM_MASK,
+	SEM_BANDS,
+	SEM_CAP_FULL,
+	SEM_MK_LOADED, SEM_MK_FREE,
+	SEM_D_FULL, SEM_D_FREE,
+	SEM_SLOPES,
 };
 
-enum { RING_Q = 0, RING_K = 4, RING_V = 8, RING_OUT = 12 };
+enum { RING_Q = 0, RING_MASK = 2, RING_K = 4, RING_V = 8, RING_OUT = 12 };
 
 /* PSUM: two slots each of scores (two banks), p transposed (one), p v, and q or k transposed (half). */
 #define PSUM_S	0
@@ -80,10 +96,13 @@ struct turn {
 };
 
 struct item {
-	uint32_t tile, index;	/* in the body; in the tile */
-	uint32_t keys;
+	uint32_t tile;		/* in the body */
+	uint32_t start, keys;
 	bool first, last;	/* of its tile */
-	bool masked;		/* its last columns, as many as the tile has rows */
+	/* Bands of columns that not all rows see: from which one on, how many, and of the strip. */
+	struct band {
+		uint32_t column, n, strip;
+	} left, right;
 };
 
 struct gen {
@@ -91,19 +110,27 @@ struct gen {
 	const struct kiln_attention *at;
 	enum kiln_dtype type;
 	uint32_t es, d;
+	uint32_t skip, keys;	/* keys that no query sees, and those behind them */
+	float raw_scale, scale;	/* of scores as they are, and as they are with a mask added */
+	bool band;		/* rows see different keys */
+	bool biased;		/* mask, ALiBi or softcap: scores are changed by Vector */
 	uint32_t rows;		/* of a matrix of queries: of a head, or all heads of a group */
 	uint32_t m;		/* rows of a tile */
 	uint32_t tiles;		/* of the matrix */
 	uint32_t body_tiles, period;	/* tiles of a body, bodies of a key-value head */
 	uint32_t total;		/* bodies */
-	bool masked, resident;
+	bool by_head, resident;
 	uint32_t unit, units;	/* tiles of p that are transposed at a time; of those in an item */
 	uint32_t k_unit;	/* the same for k */
 	enum kiln_engine copier;	/* of q and k transposed: who has less to do */
 	struct item *item;	/* of the body */
 	uint32_t items;
 
-	uint32_t mask, identity;		/* SBUF, bf16 */
+	uint32_t strip_left, strip_right, identity;	/* SBUF, bf16 */
+	uint32_t mask_bodies;			/* bodies of a batch */
+	uint64_t mask_head, mask_batch;		/* bytes from body to body, and of a batch */
+	int32_t mask_row, mask_col;		/* elements from row to row, from key to key */
+	uint32_t mask_bytes;			/* of an element */
 	bool single;				/* each tile has one item */
 	uint32_t kt_bytes, v_bytes;		/* of a buffer */
 
@@ -117,6 +144,10 @@ struct gen {
 	struct turn pv[KILN_ENGINES], out[KILN_ENGINES], ktb[KILN_ENGINES], vb[KILN_ENGINES];
 	struct turn kq[KILN_ENGINES], l[KILN_ENGINES], o[KILN_ENGINES], inverse[KILN_ENGINES];
 	struct turn max[KILN_ENGINES], stat[KILN_ENGINES];
+	struct turn mk[KILN_ENGINES], dist[KILN_ENGINES];
+	struct turn slope;			/* Vector: -slope / scale of the rows of a body */
+	unsigned int distance;			/* GpSimd: of the first row and key of an item */
+	unsigned int mask, mask_body, mask_left;	/* Sync: of the item; of the body; bodies of the batch */
 	unsigned int max_prev;			/* GpSimd: the slot before */
 	unsigned int q, k, v_dram, k_head, v_head;	/* Sync: device addresses */
 	unsigned int out_dram;			/* GpSimd */
@@ -290,6 +321,16 @@ static uint32_t load_keys(struct gen *g, uint32_t keys)
 	return full + !!rest;
 }
 
+/* Resident: all keys of the next head. */
+static void load_head(struct gen *g)
+{
+	load_keys(g, g->keys);
+	if (!g->skip)
+		return;
+	kiln_asm_addi(g->as, KILN_SYNC, g->k, g->k, (int64_t)g->skip * g->d * g->es);
+	kiln_asm_addi(g->as, KILN_SYNC, g->v_dram, g->v_dram, (int64_t)g->skip * g->d * g->es);
+}
+
 /* Tensor: what load_keys() has brought is there. */
 static void wait_keys(struct gen *g, uint32_t units)
 {
@@ -304,7 +345,7 @@ static void wait_keys(struct gen *g, uint32_t units)
 
 static uint32_t kv_units(const struct gen *g)
 {
-	return kiln_ceil_div(g->at->seq_kv, g->k_unit * PART);
+	return kiln_ceil_div(g->keys, g->k_unit * PART);
 }
 
 /* ------------------------------------------------------------------ stages -- */
@@ -319,20 +360,136 @@ static void if_reg(struct gen *g, unsigned int reg, bool less, int64_t limit)
 
 /*
  * Tensor: MASKED is added to the scores of what a row must not see, which is a
- * product of the identity and the mask: 0 changes no sum, and beside MASKED no
+ * product of the identity and the strip: 0 changes no sum, and beside MASKED no
  * score counts. The columns may lie in two banks.
  */
-static void add_mask(struct gen *g, uint32_t column)
+static void add_band(struct gen *g, uint32_t strip, const struct band *band)
 {
 	uint32_t done, n;
 
+	if (!band->n)
+		return;
 	kiln_asm_load_stationary(g->as, sbuf(g->m, KILN_BF16, g->identity, g->m));
-	for (done = 0; done < g->m; done += n) {
-		n = kiln_min(g->m - done, BANK_COLS - (column + done) % BANK_COLS);
+	for (done = 0; done < band->n; done += n) {
+		n = kiln_min(band->n - done, BANK_COLS - (band->column + done) % BANK_COLS);
 		kiln_asm_matmul(g->as, slot(KILN_PSUM, &g->s[KILN_TENSOR], KILN_F32, g->m,
-					    (column + done) * 4, n),
-				sbuf(g->m, KILN_BF16, g->mask + done * 2, n), true);
+					    (band->column + done) * 4, n),
+				sbuf(g->m, KILN_BF16, strip + (band->strip + done) * 2, n), true);
 	}
+}
+
+/* Vector: the same by an addition of -infinity. */
+static void add_band_later(struct gen *g, uint32_t strip, const struct band *band)
+{
+	struct kiln_operand scores = slot(KILN_PSUM, &g->s[KILN_VECTOR], KILN_F32, g->m,
+					  band->column * 4, band->n);
+
+	if (band->n)
+		kiln_asm_tensor_tensor(g->as, KILN_VECTOR, scores, scores, KILN_ALU_ADD,
+				       sbuf(g->m, KILN_BF16, strip + band->strip * 2, band->n));
+}
+
+/* Sync: the item's mask. */
+static void load_mask(struct gen *g, const struct item *it, bool body_last)
+{
+	struct kiln_asm *as = g->as;
+	int64_t row = kiln_min(it->tile * PART, g->rows - g->m);
+	struct kiln_operand dst = slot(KILN_SBUF, &g->mk[KILN_SYNC],
+				       kiln_type_dtype(g->at->mask_type), g->m, 0, it->keys);
+
+	if (it->first)
+		kiln_asm_addi(as, KILN_SYNC, g->mask, g->mask_body, g->mask_bytes *
+			      (row * g->mask_row + (int64_t)(g->skip + it->start) * g->mask_col));
+	kiln_asm_wait(as, KILN_SYNC, SEM_MK_FREE, 1);
+	kiln_asm_dma(as, KILN_SYNC, RING_MASK, dst,
+		     kiln_dram(g->mask, 0, g->mask_row, g->mask_col));
+	kiln_asm_post(as, KILN_SYNC, SEM_MK_LOADED, 1);
+	turn_next(g, KILN_SYNC, &g->mk[KILN_SYNC]);
+	kiln_asm_addi(as, KILN_SYNC, g->mask, g->mask,
+		      (int64_t)it->keys * g->mask_col * g->mask_bytes);
+	if (body_last) {
+		const unsigned int regs[KILN_ENGINES] = { [KILN_SYNC] = g->mask_left };
+
+		kiln_asm_addi(as, KILN_SYNC, g->mask_body, g->mask_body, g->mask_head);
+		kiln_asm_addi(as, KILN_SYNC, g->mask_left, g->mask_left, -1);
+		kiln_asm_if(as, regs, true, 1);
+		kiln_asm_addi(as, KILN_SYNC, g->mask_body, g->mask_body,
+			      (int64_t)(g->mask_batch - g->mask_bodies * g->mask_head));
+		kiln_asm_movi(as, KILN_SYNC, g->mask_left, g->mask_bodies);
+		kiln_asm_if_end(as);
+	}
+}
+
+/*
+ * GpSimd: how far each key of an item is from each row, for the item behind
+ * it, or NULL: for the first one of all. As wide as any, so that steps are alike.
+ */
+static void count_distances(struct gen *g, const struct item *it)
+{
+	struct kiln_asm *as = g->as;
+	const struct item *next = !it ? g->item : g->item + (it - g->item + 1) % g->items;
+	uint32_t row = kiln_min(next->tile * PART, g->rows - g->m);
+	struct kiln_operand dst = slot(KILN_SBUF, &g->dist[KILN_GPSIMD], KILN_F32, g->m, 0, KEYS);
+	bool flat = !g->by_head;
+
+	if (next->first)
+		kiln_asm_movi(as, KILN_GPSIMD, g->distance, (int64_t)row + g->keys - g->at->seq_q -
+			      next->start);
+	else
+		kiln_asm_addi(as, KILN_GPSIMD, g->distance, g->distance, -(int64_t)it->keys);
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_D_FREE, 1);
+	KILN_ASM(as, KILN_GPSIMD, IOTA, .dst = dst,
+		 .src = { [1] = { .space = KILN_DRAM, .dram = {
+			.base = g->distance, .step = { flat ? 0 : 1, -1 } } } });
+	/* Causal: what is behind a row's own place is masked anyway. */
+	if (!g->at->causal && g->at->seq_q > 1)
+		kiln_asm_tensor_scalar(as, KILN_GPSIMD, dst, dst, KILN_ALU_ABS, kiln_const(0),
+				       KILN_ALU_BYPASS, kiln_const(0), 0);
+	kiln_asm_post(as, KILN_GPSIMD, SEM_D_FULL, 1);
+	turn_next(g, KILN_GPSIMD, &g->dist[KILN_GPSIMD]);
+}
+
+/* Scalar and Vector: softcap, ALiBi, mask and bands, in the scores' place. */
+static void change_scores(struct gen *g, const struct item *it, bool body_last)
+{
+	struct kiln_asm *as = g->as;
+	const struct kiln_attention *at = g->at;
+	uint32_t m = g->m, n = it->keys;
+	struct kiln_operand s = slot(KILN_PSUM, &g->s[KILN_VECTOR], KILN_F32, m, 0, n);
+
+	if (at->softcap) {
+		struct kiln_operand raw = slot(KILN_PSUM, &g->s[KILN_SCALAR], KILN_F32, m, 0, n);
+
+		kiln_asm_wait(as, KILN_SCALAR, SEM_S_FULL, 1);
+		kiln_asm_activation(as, raw, KILN_ACT_TANH, raw, kiln_const(at->scale / at->softcap),
+				    kiln_const(0), NULL);
+		kiln_asm_post(as, KILN_SCALAR, SEM_CAP_FULL, 1);
+		kiln_asm_wait(as, KILN_VECTOR, SEM_CAP_FULL, 1);
+	} else {
+		kiln_asm_wait(as, KILN_VECTOR, SEM_S_FULL, 1);
+	}
+	if (at->slopes) {
+		kiln_asm_wait(as, KILN_VECTOR, SEM_D_FULL, 1);
+		kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, s,
+			slot(KILN_SBUF, &g->dist[KILN_VECTOR], KILN_F32, m, 0, n),
+			KILN_ALU_MULTIPLY, kiln_col(KILN_SBUF, KILN_F32, 0, g->slope.reg),
+			KILN_ALU_ADD, s, 0);
+		kiln_asm_post(as, KILN_VECTOR, SEM_D_FREE, 1);
+		turn_next(g, KILN_VECTOR, &g->dist[KILN_VECTOR]);
+		if (body_last)
+			turn_next(g, KILN_VECTOR, &g->slope);
+	}
+	if (at->mask) {
+		kiln_asm_wait(as, KILN_VECTOR, SEM_MK_LOADED, 1);
+		kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, s, s, KILN_ALU_MULTIPLY,
+			kiln_const(g->raw_scale), KILN_ALU_ADD,
+			slot(KILN_SBUF, &g->mk[KILN_VECTOR], kiln_type_dtype(at->mask_type), m, 0,
+			     n), 0);
+		kiln_asm_post(as, KILN_VECTOR, SEM_MK_FREE, 1);
+		turn_next(g, KILN_VECTOR, &g->mk[KILN_VECTOR]);
+	}
+	add_band_later(g, g->strip_left, &it->left);
+	add_band_later(g, g->strip_right, &it->right);
 }
 
 static void stage_a(struct gen *g, const struct item *it)
@@ -340,7 +497,7 @@ static void stage_a(struct gen *g, const struct item *it)
 	struct kiln_asm *as = g->as;
 	const struct turn *s = g->s, *max = g->max;
 	enum kiln_dtype f32 = KILN_F32;
-	struct kiln_scalar scale = kiln_const(g->at->scale);
+	struct kiln_scalar scale = kiln_const(g->scale);
 	struct kiln_operand sm, prev, sum, l, nmax;
 	struct kiln_scalar stat;
 	uint32_t j, m = g->m;
@@ -350,8 +507,10 @@ static void stage_a(struct gen *g, const struct item *it)
 	/* Tensor: scores. */
 	if (!g->resident) {
 		if (it->first) {
-			kiln_asm_addi(as, KILN_SYNC, g->k, g->k_head, 0);
-			kiln_asm_addi(as, KILN_SYNC, g->v_dram, g->v_head, 0);
+			int64_t start = (int64_t)it->start * g->d * g->es;
+
+			kiln_asm_addi(as, KILN_SYNC, g->k, g->k_head, start);
+			kiln_asm_addi(as, KILN_SYNC, g->v_dram, g->v_head, start);
 		}
 		wait_keys(g, load_keys(g, it->keys));
 		kiln_asm_addi(as, KILN_TENSOR, g->kt_col, g->ktb[KILN_TENSOR].reg, 0);
@@ -362,7 +521,8 @@ static void stage_a(struct gen *g, const struct item *it)
 			kiln_asm_if_end(as);
 		}
 		if (it->first)
-			kiln_asm_addi(as, KILN_TENSOR, g->kt_col, g->ktb[KILN_TENSOR].reg, 0);
+			kiln_asm_addi(as, KILN_TENSOR, g->kt_col, g->ktb[KILN_TENSOR].reg,
+				      it->start * g->es);
 	}
 	if (it->first)
 		kiln_asm_wait(as, KILN_TENSOR, SEM_QT_FULL, 1);
@@ -378,8 +538,10 @@ static void stage_a(struct gen *g, const struct item *it)
 	}
 	if (it->last)
 		kiln_asm_post(as, KILN_TENSOR, SEM_QT_FREE, 1);
-	if (it->masked)
-		add_mask(g, it->keys - m);
+	if (!g->biased) {
+		add_band(g, g->strip_left, &it->left);
+		add_band(g, g->strip_right, &it->right);
+	}
 	kiln_asm_post(as, KILN_TENSOR, SEM_S_FULL, 1);
 	turn_next(g, KILN_TENSOR, &g->s[KILN_TENSOR]);
 	if (it->last)
@@ -404,7 +566,12 @@ static void stage_a(struct gen *g, const struct item *it)
 	}
 
 	/* Vector: -maximum. */
-	kiln_asm_wait(as, KILN_VECTOR, SEM_S_FULL, 1);
+	if (g->at->mask)
+		load_mask(g, it, body_last);
+	if (g->biased)
+		change_scores(g, it, body_last);
+	else
+		kiln_asm_wait(as, KILN_VECTOR, SEM_S_FULL, 1);
 	kiln_asm_tensor_reduce(as, slot(KILN_SBUF, &max[KILN_VECTOR], f32, m, 8, 1), KILN_ALU_MAX,
 			       slot(KILN_PSUM, &s[KILN_VECTOR], f32, m, 0, it->keys), true);
 	kiln_asm_post(as, KILN_VECTOR, SEM_NMAX_FULL, 1);
@@ -418,7 +585,8 @@ static void stage_a(struct gen *g, const struct item *it)
 	kiln_asm_wait(as, KILN_GPSIMD, SEM_NMAX_FULL, 1);
 	if (it->first) {
 		kiln_asm_tensor_scalar(as, KILN_GPSIMD, sm, nmax, KILN_ALU_MULTIPLY, scale,
-				       KILN_ALU_BYPASS, kiln_const(0), 0);
+				       g->biased ? KILN_ALU_MIN : KILN_ALU_BYPASS,
+				       kiln_const(g->biased ? FLOOR : 0), 0);
 	} else {
 		kiln_asm_scalar_tensor_tensor(as, KILN_GPSIMD, sm, nmax, KILN_ALU_MULTIPLY,
 					      scale, KILN_ALU_MIN, prev, 0);
@@ -429,6 +597,8 @@ static void stage_a(struct gen *g, const struct item *it)
 	kiln_asm_post(as, KILN_GPSIMD, SEM_MAX_FULL, 1);
 	kiln_asm_addi(as, KILN_GPSIMD, g->max_prev, max[KILN_GPSIMD].reg, 0);
 	turn_next(g, KILN_GPSIMD, &g->max[KILN_GPSIMD]);
+	if (g->at->slopes)
+		count_distances(g, it);
 
 	/* Scalar: alpha, then p and its sum. */
 	kiln_asm_wait(as, KILN_SCALAR, SEM_MAX_FULL, 1);
@@ -463,6 +633,9 @@ static void stage_a(struct gen *g, const struct item *it)
 					      kiln_col(KILN_SBUF, f32, 4,
 						       g->stat[KILN_GPSIMD].reg),
 					      KILN_ALU_ADD, sum, 0);
+	if (it->last && g->biased)
+		kiln_asm_tensor_scalar(as, KILN_GPSIMD, l, l, KILN_ALU_MAX, kiln_const(TINY),
+				       KILN_ALU_BYPASS, kiln_const(0), 0);
 	if (it->last) {
 		kiln_asm_post(as, KILN_GPSIMD, SEM_L_FULL, 1);
 		turn_next(g, KILN_GPSIMD, &g->l[KILN_GPSIMD]);
@@ -587,7 +760,8 @@ static void stage_c(struct gen *g, const struct item *it)
 	struct kiln_operand pv = slot(KILN_PSUM, &g->pv[KILN_VECTOR], KILN_F32, m, 0, g->d);
 
 	if (it->first || !g->resident)
-		kiln_asm_addi(as, KILN_TENSOR, g->v_col, g->vb[KILN_TENSOR].reg, 0);
+		kiln_asm_addi(as, KILN_TENSOR, g->v_col, g->vb[KILN_TENSOR].reg,
+			      g->resident ? it->start / PART * g->d * g->es : 0);
 	for (j = 0; j < tiles; j++) {
 		uint32_t keys = kiln_min(PART, it->keys - j * PART);
 		bool last_of_unit = j % g->unit == g->unit - 1 || j == tiles - 1;
@@ -701,7 +875,7 @@ static void load_next_head(struct gen *g)
 		return;
 	kiln_asm_if(g->as, g->group, true, 2);
 	kiln_asm_if(g->as, g->left, false, 2);
-	load_keys(g, g->at->seq_kv);
+	load_head(g);
 	kiln_asm_if_end(g->as);
 	kiln_asm_if_end(g->as);
 }
@@ -759,8 +933,8 @@ static void step(struct gen *g, uint32_t i)
 /* Are both only distinguished by where they are? */
 static bool alike(const struct item *a, const struct item *b)
 {
-	return a->tile == b->tile && a->keys == b->keys && a->keys == KEYS && !a->masked &&
-	       !b->masked && !a->first && !b->first && !a->last && !b->last;
+	return a->tile == b->tile && a->keys == b->keys && a->keys == KEYS && !a->first &&
+	       !b->first && !a->last && !b->last;
 }
 
 static void body(struct gen *g)
@@ -792,33 +966,51 @@ static void body(struct gen *g)
 	kiln_asm_if_end(g->as);
 }
 
-/* The items of the body's tiles; how many. */
+/*
+ * The items of the body's tiles; how many. Row r of a tile, the first of which
+ * is at place, sees keys from place + r - window + 1 on, up to place + r if
+ * causal, else to place + r + window - 1. The first item starts where a tile of
+ * v does; it is wide enough for all of the left band.
+ */
 static uint32_t list_items(const struct gen *g, struct item *out)
 {
-	uint32_t tile, n = 0, i;
+	uint32_t tile, n = 0, i, window = g->at->window;
 
 	for (tile = 0; tile < g->body_tiles; tile++) {
 		uint32_t row = tile == g->tiles - 1 ? g->rows - g->m : tile * PART;
-		uint32_t keys = g->masked ? row + g->m + g->at->seq_kv - g->at->seq_q :
-				g->at->seq_kv;
-		uint32_t items = kiln_ceil_div(keys, KEYS);
-		uint32_t last = keys - (items - 1) * KEYS;
-		/* The columns of the mask must not be torn apart. */
-		uint32_t shift = g->masked && items > 1 && last < g->m ? PART : 0;
+		int64_t place = g->band ? (int64_t)row + g->keys - g->at->seq_q : 0;
+		int64_t left = g->band && window ? place - window + 1 : -(int64_t)g->m;
+		int64_t right = !g->band ? g->keys : g->at->causal ? place :
+				window ? place + window - 1 : g->keys;
+		uint32_t start = left > 0 ? left / PART * PART : 0;
+		uint32_t end = right + g->m < g->keys ? right + g->m : g->keys;
+		uint32_t band = right < end ? end - right : 0;
+		uint32_t items = kiln_ceil_div(end - start, KEYS);
+		uint32_t last = end - start - (items - 1) * KEYS;
+		/* The columns of the right band must not be torn apart. */
+		uint32_t shift = items > 1 && last < band ? PART : 0;
 
 		for (i = 0; i < items; i++, n++) {
+			struct item *it = &out[n];
+
 			if (!out)
 				continue;
-			out[n] = (struct item) {
-				.tile = tile, .index = i, .keys = KEYS,
+			*it = (struct item) {
+				.tile = tile, .start = start + i * KEYS, .keys = KEYS,
 				.first = !i, .last = i == items - 1,
 			};
-			if (i == items - 1) {
-				out[n].keys = last + shift;
-				out[n].masked = g->masked;
+			if (it->last) {
+				it->start -= shift;
+				it->keys = last + shift;
+				it->right = (struct band) { it->keys - band, band, 0 };
 			} else if (i == items - 2) {
-				out[n].keys = KEYS - shift;
+				it->keys = KEYS - shift;
 			}
+			if (it->first && left - start + g->m > 1)
+				it->left = (struct band) {
+					0, kiln_min(left - start + g->m - 1, it->keys),
+					PART - 1 - (left - start),
+				};
 		}
 	}
 	return n;
@@ -837,15 +1029,33 @@ static void shape(struct gen *g)
 	g->unit = 16 / g->es;
 	g->units = KEYS / PART / g->unit;
 	g->k_unit = 8 / g->es;
-	g->masked = at->causal && at->seq_q > 1;
-	g->rows = g->masked ? at->seq_q : heads * at->seq_q;
+	g->skip = at->window && at->seq_kv - at->seq_q >= at->window ?
+		at->seq_kv - at->seq_q - at->window + 1 : 0;
+	g->keys = at->seq_kv - g->skip;
+	g->raw_scale = at->softcap ? at->softcap : at->scale;
+	g->scale = at->mask ? 1 : g->raw_scale;
+	g->biased = at->mask || at->slopes || at->softcap;
+	g->band = (at->causal || at->window) && at->seq_q > 1;
+	g->by_head = g->band || ((at->mask || at->slopes) && (at->seq_q > 1 || heads > PART));
+	g->rows = g->by_head ? at->seq_q : heads * at->seq_q;
 	g->m = kiln_min(g->rows, PART);
 	g->tiles = kiln_ceil_div(g->rows, PART);
 	/* What Vector has to do with p grows with the rows, Scalar's part does not. */
 	g->copier = g->m > 32 ? KILN_SCALAR : KILN_VECTOR;
-	g->body_tiles = g->masked ? g->tiles : 1;
-	g->period = g->masked ? heads : g->tiles;
-	g->total = at->kv_heads * g->period;
+	g->body_tiles = g->by_head ? g->tiles : 1;
+	g->period = g->by_head ? heads : g->tiles;
+	g->total = at->batch * at->kv_heads * g->period;
+	if (at->mask) {
+		const uint32_t *dim = at->mask_dim;
+		int64_t head = dim[1] > 1 ? (int64_t)dim[2] * dim[3] : 0;
+
+		g->mask_bytes = kiln_dtype_bytes(kiln_type_dtype(at->mask_type));
+		g->mask_col = dim[3] > 1;
+		g->mask_row = !g->by_head ? head : dim[2] > 1 ? dim[3] : 0;
+		g->mask_bodies = at->kv_heads * g->period;
+		g->mask_head = (g->by_head ? head : heads * head) * g->mask_bytes;
+		g->mask_batch = dim[0] > 1 ? (uint64_t)dim[1] * dim[2] * dim[3] * g->mask_bytes : 0;
+	}
 }
 
 static void post_credits(struct gen *g, unsigned int sem, unsigned int n)
@@ -854,13 +1064,63 @@ static void post_credits(struct gen *g, unsigned int sem, unsigned int n)
 	kiln_asm_post(g->as, KILN_VECTOR, sem, n);
 }
 
+/* What is not seen where column - (PART - 1) < row; column > row; the identity. */
+static void set_up_bands(struct gen *g, uint32_t *top)
+{
+	struct kiln_asm *as = g->as;
+	float masked = g->biased ? -INFINITY : MASKED;
+	enum kiln_engine user = g->biased ? KILN_VECTOR : KILN_TENSOR;
+	static const int32_t up[3] = { 1 }, down[3] = { -1 };
+	struct kiln_operand right, left, identity;
+
+	g->strip_right = take(top, PART * 2);
+	g->strip_left = take(top, 2 * PART * 2);
+	g->identity = take(top, PART * 2);
+	right = sbuf(g->m, KILN_BF16, g->strip_right, g->m);
+	left = sbuf(g->m, KILN_BF16, g->strip_left, PART + g->m - 1);
+	identity = sbuf(g->m, KILN_BF16, g->identity, g->m);
+	kiln_asm_memset(as, KILN_GPSIMD, right, 0);
+	kiln_asm_affine_select(as, right, right, KILN_ALU_GE, masked, 0, 0, 1, down);
+	if (g->at->window) {
+		kiln_asm_memset(as, KILN_GPSIMD, left, 0);
+		kiln_asm_affine_select(as, left, left, KILN_ALU_GE, masked, 0, 1 - PART, -1, up);
+	}
+	if (!g->biased) {
+		kiln_asm_memset(as, KILN_GPSIMD, identity, 1);
+		kiln_asm_affine_select(as, identity, identity, KILN_ALU_EQ, 0, 0, 0, 1, down);
+	}
+	kiln_asm_post(as, KILN_GPSIMD, SEM_BANDS, 1);
+	kiln_asm_wait(as, user, SEM_BANDS, 1);
+	kiln_asm_nop(as, user);
+}
+
+/* A column for each head, or where a group's heads are rows of a tile, for each group. */
+static void set_up_slopes(struct gen *g, uint32_t *top)
+{
+	struct kiln_asm *as = g->as;
+	uint32_t group = g->at->heads / g->at->kv_heads;
+	uint32_t columns = g->by_head ? g->at->heads : g->at->kv_heads;
+	uint32_t at = take(top, columns * 4);
+	struct kiln_operand slopes = sbuf(g->m, KILN_F32, at, columns);
+	unsigned int dram = kiln_asm_reg(as, KILN_SYNC);
+
+	kiln_asm_ldarg(as, KILN_SYNC, dram, 5);
+	kiln_asm_dma(as, KILN_SYNC, RING_MASK, slopes,
+		     g->by_head ? kiln_dram(dram, 0, 0, 1) : kiln_dram(dram, 0, 1, group));
+	kiln_asm_post(as, KILN_SYNC, SEM_SLOPES, 1);
+	kiln_asm_reg_free(as, KILN_SYNC, dram);
+	kiln_asm_wait(as, KILN_VECTOR, SEM_SLOPES, 1);
+	kiln_asm_tensor_scalar(as, KILN_VECTOR, slopes, slopes, KILN_ALU_MULTIPLY,
+			       kiln_const(-1 / g->raw_scale), KILN_ALU_BYPASS, kiln_const(0), 0);
+	turn_init(g, KILN_VECTOR, &g->slope, at, 4, columns);
+}
+
 static void set_up(struct gen *g, unsigned int generation)
 {
 	struct kiln_asm *as = g->as;
 	uint32_t top = 0, left, at, es = g->es, row = g->d * es, q_cols = KILN_ALIGN_UP(g->m * es, 4u);
 	uint32_t unit_bytes = g->k_unit * row, pt_bytes = g->unit * g->m * es;
-	uint32_t tiles = kiln_ceil_div(g->at->seq_kv, PART), buffers;
-	static const int32_t diagonal[3] = { -1 };
+	uint32_t tiles = kiln_ceil_div(g->keys, PART), buffers;
 	uint64_t kv;
 	unsigned int e;
 
@@ -879,8 +1139,8 @@ static void set_up(struct gen *g, unsigned int generation)
 	kiln_asm_movi(as, KILN_SYNC, g->prep[KILN_SYNC], g->tiles - 1);
 	kiln_asm_movi(as, KILN_GPSIMD, g->prep[KILN_GPSIMD], g->tiles - 1);
 
-	g->mask = take(&top, PART * 2);
-	g->identity = take(&top, PART * 2);
+	if (g->band)
+		set_up_bands(g, &top);
 
 #define TURN(field, engine, start, bytes, slots) \
 	turn_init(g, engine, &g->field[engine], start, bytes, slots)
@@ -932,6 +1192,18 @@ static void set_up(struct gen *g, unsigned int generation)
 	TURN(kq, KILN_TENSOR, PSUM_KQ, HALF, 2);
 	TURN(kq, g->copier, PSUM_KQ, HALF, 2);
 
+	if (g->at->mask) {
+		at = take(&top, MK_SLOTS * KEYS * g->mask_bytes);
+		TURN(mk, KILN_SYNC, at, KEYS * g->mask_bytes, MK_SLOTS);
+		TURN(mk, KILN_VECTOR, at, KEYS * g->mask_bytes, MK_SLOTS);
+	}
+	if (g->at->slopes) {
+		at = take(&top, 2 * KEYS * 4);
+		TURN(dist, KILN_GPSIMD, at, KEYS * 4, 2);
+		TURN(dist, KILN_VECTOR, at, KEYS * 4, 2);
+		set_up_slopes(g, &top);
+	}
+
 	/* Keys and values of at least two heads, or else of a few items. */
 	left = kiln_asm_sbuf_bytes(generation) - top;
 	kv = (uint64_t)tiles * (PART + g->d) * es;
@@ -963,6 +1235,10 @@ static void set_up(struct gen *g, unsigned int generation)
 	kiln_asm_ldarg(as, KILN_SYNC, g->q, 0);
 	kiln_asm_ldarg(as, KILN_SYNC, g->k, 1);
 	kiln_asm_ldarg(as, KILN_SYNC, g->v_dram, 2);
+	if (g->skip) {
+		kiln_asm_addi(as, KILN_SYNC, g->k, g->k, (int64_t)g->skip * row);
+		kiln_asm_addi(as, KILN_SYNC, g->v_dram, g->v_dram, (int64_t)g->skip * row);
+	}
 	kiln_asm_addi(as, KILN_SYNC, g->k_head, g->k, 0);
 	kiln_asm_addi(as, KILN_SYNC, g->v_head, g->v_dram, 0);
 	kiln_asm_ldarg(as, KILN_GPSIMD, g->out_dram, 3);
@@ -981,17 +1257,17 @@ static void set_up(struct gen *g, unsigned int generation)
 	post_credits(g, SEM_PV_FREE, 2);
 	post_credits(g, SEM_OUT_FREE, 2);
 
-	if (g->masked) {
-		struct kiln_operand mask = sbuf(g->m, KILN_BF16, g->mask, g->m);
-		struct kiln_operand identity = sbuf(g->m, KILN_BF16, g->identity, g->m);
-
-		/* MASKED where column > row; 1 where they are the same. */
-		kiln_asm_memset(as, KILN_GPSIMD, mask, 0);
-		kiln_asm_affine_select(as, mask, mask, KILN_ALU_GE, MASKED, 0, 0, 1, diagonal);
-		kiln_asm_memset(as, KILN_GPSIMD, identity, 1);
-		kiln_asm_affine_select(as, identity, identity, KILN_ALU_EQ, 0, 0, 0, 1, diagonal);
-		kiln_asm_post(as, KILN_GPSIMD, SEM_MASK, 1);
-		kiln_asm_wait(as, KILN_TENSOR, SEM_MASK, 1);
+	if (g->at->mask) {
+		g->mask = kiln_asm_reg(as, KILN_SYNC);
+		g->mask_body = kiln_asm_reg(as, KILN_SYNC);
+		g->mask_left = kiln_asm_reg(as, KILN_SYNC);
+		kiln_asm_ldarg(as, KILN_SYNC, g->mask_body, 4);
+		kiln_asm_movi(as, KILN_SYNC, g->mask_left, g->mask_bodies);
+		post_credits(g, SEM_MK_FREE, MK_SLOTS);
+	}
+	if (g->at->slopes) {
+		g->distance = kiln_asm_reg(as, KILN_GPSIMD);
+		post_credits(g, SEM_D_FREE, 2);
 	}
 }
 
@@ -1016,8 +1292,10 @@ static int make_attention(struct kiln_asm *as, unsigned int generation, const vo
 
 	prepare_tile(g, 0);
 	if (g->resident)
-		load_keys(g, g->at->seq_kv);
+		load_head(g);
 	prepare_tile(g, 1);
+	if (g->at->slopes)
+		count_distances(g, NULL);
 	stage_a(g, &g->item[0]);
 	kiln_asm_loop(as, g->total);
 	body(g);
@@ -1030,21 +1308,58 @@ static int make_attention(struct kiln_asm *as, unsigned int generation, const vo
 
 /* ------------------------------------------------------------------- entry -- */
 
+/* Mask and slopes: fill in and check. What is not used is zero, as in the key. */
+static int check_bias(struct kiln_attention *at)
+{
+	const uint32_t full[4] = { at->batch, at->heads, at->seq_q, at->seq_kv };
+	uint32_t *dim = at->mask_dim, i;
+
+	if (at->slopes % 4)
+		return kiln_error(-EINVAL, "attention: slopes are at 0x%llx: a device address, aligned to 4 bytes",
+				  (unsigned long long)at->slopes);
+	if (at->slopes && at->heads > MAX_SLOPES)
+		return kiln_error(-EINVAL, "attention: %u heads with slopes, at most %u", at->heads,
+				  MAX_SLOPES);
+	if (!at->mask) {
+		memset(at->mask_dim, 0, sizeof(at->mask_dim));
+		at->mask_type = 0;
+		return 0;
+	}
+	if (!at->mask_type)
+		at->mask_type = at->type;
+	if (!known_type(at->mask_type))
+		return kiln_error(-ENOTSUP, "attention: mask_type %d is not KILN_TYPE_F32, _BF16 or _F16",
+				  (int)at->mask_type);
+	if (at->mask % type_size(at->mask_type))
+		return kiln_error(-EINVAL, "attention: mask is at 0x%llx: a device address, aligned to %u bytes",
+				  (unsigned long long)at->mask, type_size(at->mask_type));
+	if (!dim[0] && !dim[1] && !dim[2] && !dim[3])
+		memcpy(dim, full, sizeof(full));
+	for (i = 0; i < 4; i++)
+		if (dim[i] != full[i] && dim[i] != 1)
+			return kiln_error(-EINVAL, "attention: mask_dim[%u] is %u: %u or 1", i, dim[i],
+					  full[i]);
+	return 0;
+}
+
 int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
 		   kiln_done_fn done, void *user)
 {
 	struct kiln_attention at;
 	struct kiln_ops_key key;
-	uint64_t args[4];
-	uint32_t bytes, scale_bits;
+	uint64_t args[6];
+	uint32_t bytes, scale_bits, softcap_bits;
 	unsigned int i;
+	int err;
 
 	if (!ops || !attention)
 		return kiln_error(-EINVAL, "attention: no ops or no description");
 	at = *attention;
-	if (at.type != KILN_TYPE_F32 && at.type != KILN_TYPE_BF16)
-		return kiln_error(-ENOTSUP, "attention: type %d is not KILN_TYPE_F32 or KILN_TYPE_BF16",
+	if (!known_type(at.type))
+		return kiln_error(-ENOTSUP, "attention: type %d is not KILN_TYPE_F32, _BF16 or _F16",
 				  (int)at.type);
+	if (!at.batch)
+		at.batch = 1;
 	if (!at.heads || !at.kv_heads || !at.seq_q || !at.seq_kv || !at.dim)
 		return kiln_error(-EINVAL, "attention: heads %u, kv_heads %u, seq_q %u, seq_kv %u, dim %u: each at least 1",
 				  at.heads, at.kv_heads, at.seq_q, at.seq_kv, at.dim);
@@ -1053,21 +1368,34 @@ int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
 				  at.heads, at.kv_heads);
 	if (at.dim > 128)
 		return kiln_error(-EINVAL, "attention: dim is %u, at most 128", at.dim);
-	if (at.causal && at.seq_q > at.seq_kv)
-		return kiln_error(-EINVAL, "attention: causal, but seq_q %u is more than seq_kv %u",
-				  at.seq_q, at.seq_kv);
-	if (at.seq_kv > 1u << 30 || (uint64_t)at.heads * at.seq_q > 1u << 30)
-		return kiln_error(-EINVAL, "attention: seq_kv, and heads times seq_q, at most 2^30");
+	if ((at.causal || at.window) && at.seq_q > at.seq_kv)
+		return kiln_error(-EINVAL, "attention: %s, but seq_q %u is more than seq_kv %u",
+				  at.causal ? "causal" : "a window", at.seq_q, at.seq_kv);
+	if (at.seq_kv > 1u << 30 || at.heads > 1u << 30 || at.batch > 1u << 30 ||
+	    (uint64_t)at.heads * at.seq_q > 1u << 30 ||
+	    (uint64_t)at.batch * at.heads * at.seq_q > 1u << 30)
+		return kiln_error(-EINVAL, "attention: seq_kv, and batch times heads times seq_q, at most 2^30");
 	if (!at.scale)
 		at.scale = 1 / sqrtf(at.dim);
 	if (!isfinite(at.scale) || at.scale < 0)
 		return kiln_error(-EINVAL, "attention: scale is %g: finite and positive, or 0 for 1 / sqrt(dim)",
 				  at.scale);
+	if (!isfinite(at.softcap) || at.softcap < 0)
+		return kiln_error(-EINVAL, "attention: softcap is %g: finite and positive, or 0 for none",
+				  at.softcap);
+	/* Wider than that is none. */
+	if (at.window >= at.seq_kv)
+		at.window = 0;
+	err = check_bias(&at);
+	if (err)
+		return err;
 	args[0] = at.q;
 	args[1] = at.k;
 	args[2] = at.v;
 	args[3] = at.out;
-	bytes = at.type == KILN_TYPE_BF16 ? 2 : 4;
+	args[4] = at.mask;
+	args[5] = at.slopes;
+	bytes = type_size(at.type);
 	for (i = 0; i < 4; i++)
 		if (!args[i] || args[i] % bytes)
 			return kiln_error(-EINVAL, "attention: %.3s is at 0x%llx: a device address, aligned to %u bytes",
@@ -1075,9 +1403,13 @@ int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
 					  (unsigned long long)args[i], bytes);
 
 	memcpy(&scale_bits, &at.scale, sizeof(scale_bits));
+	memcpy(&softcap_bits, &at.softcap, sizeof(softcap_bits));
 	key = (struct kiln_ops_key) { .word = {
-		KILN_OPS_ATTENTION | (uint64_t)at.type << 8 | (uint64_t)at.causal << 16,
-		at.heads, at.kv_heads, at.seq_q, at.seq_kv, at.dim, scale_bits,
+		KILN_OPS_ATTENTION | (uint64_t)at.type << 8 | (uint64_t)at.causal << 16 |
+			(uint64_t)!!at.slopes << 17 | (uint64_t)at.mask_type << 24,
+		at.heads, at.kv_heads, at.seq_q, at.seq_kv, at.dim, scale_bits, at.batch,
+		at.window, softcap_bits, at.mask_dim[0], at.mask_dim[1], at.mask_dim[2],
+		at.mask_dim[3],
 	} };
-	return kiln_ops_run(ops, &key, "attention", make_attention, &at, args, 4, done, user);
+	return kiln_ops_run(ops, &key, "attention", make_attention, &at, args, 6, done, user);
 }

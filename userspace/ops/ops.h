@@ -58,4 +58,14 @@ static inline enum kiln_dtype kiln_type_dtype(enum kiln_type type)
 	return type == KILN_TYPE_F16 ? KILN_F16 : type == KILN_TYPE_BF16 ? KILN_BF16 : KILN_F32;
 }
 
+static inline bool known_type(enum kiln_type type)
+{
+	return type == KILN_TYPE_F32 || type == KILN_TYPE_BF16 || type == KILN_TYPE_F16;
+}
+
+static inline uint32_t type_size(enum kiln_type type)
+{
+	return type == KILN_TYPE_F32 ? 4 : 2;
+}
+
 #endif

@@ -82,14 +82,4 @@ static inline void gather_rows(struct kiln_asm *as, unsigned int ring, struct ki
 	kiln_asm_insn(as, KILN_SYNC, &insn);
 }
 
-static inline bool known_type(enum kiln_type type)
-{
-	return type == KILN_TYPE_F32 || type == KILN_TYPE_BF16 || type == KILN_TYPE_F16;
-}
-
-static inline uint32_t type_size(enum kiln_type type)
-{
-	return type == KILN_TYPE_F32 ? 4 : 2;
-}
-
 #endif
