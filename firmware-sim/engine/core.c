@@ -160,8 +160,19 @@ static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
 	return KILN_ST_OK;
 }
 
+static uint32_t columns_of(const struct kiln_operand *op)
+{
+	uint32_t n = 1;
+
+	for (unsigned int d = 0; d < op->ndim; d++)
+		n *= op->size[d];
+	return n;
+}
+
 static enum kiln_status decode(struct kiln_core *core, enum kiln_engine *engine)
 {
+	uint32_t most = 0;	/* columns of a stationary matrix */
+
 	for (*engine = 0; *engine < KILN_ENGINES; (*engine)++) {
 		struct stream *s = &core->stream[*engine];
 
@@ -172,11 +183,15 @@ static enum kiln_status decode(struct kiln_core *core, enum kiln_engine *engine)
 
 			if (status != KILN_ST_OK)
 				return status;
+			if (s->insn[s->pc].opcode == KILN_OP_LOAD_STATIONARY &&
+			    columns_of(&s->insn[s->pc].src[0]) > most)
+				most = columns_of(&s->insn[s->pc].src[0]);
 			if (s->pc % 256 == 0 && aborted(core))
 				return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
 		}
 		s->pc = 0;
 	}
+	core->one_column = most == 1;
 	return KILN_ST_OK;
 }
 
@@ -202,6 +217,9 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 		outcome->status = decode(core, &engine);
 	if (outcome->status == KILN_ST_OK)
 		outcome->status = kiln_streams_run(core, &engine);
+	/* After a fault, too: what is in SBUF and PSUM stays for the context's next job. */
+	kiln_matvec_settle(core);
+	kiln_loan_settle(core, NULL);
 
 	end = core->clocks.last;
 	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
@@ -237,6 +255,8 @@ void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,
 #endif
 	/* pointers of this process: not part of the state between jobs */
 	core->ops = NULL;
+	memset(core->loan, 0, sizeof(core->loan));
+	memset(&core->matvec, 0, sizeof(core->matvec));
 	for (unsigned int e = 0; e < KILN_ENGINES; e++)
 		core->stream[e].insn = NULL;
 }

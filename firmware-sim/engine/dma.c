@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * DMA between device memory and SBUF. A transfer is done when it is issued;
- * when it would have been done is the clocks' business.
+ * DMA between device memory and SBUF. A transfer is done when it is issued (or
+ * owed, see struct loan); when it would have been done is the clocks' business.
  */
 #include <string.h>
 
@@ -290,6 +290,28 @@ static void set_side(struct kiln_core *core, const struct stream *s,
 		step[d + 1] = (int64_t)op->stride[d] * esize;
 }
 
+#define ROW_MIN		256		/* bytes: of a row for which the following is worth while */
+#define SPREAD		32		/* what lies between the rows may be this much more */
+
+/* Where rows lie, if they and all between them are HBM, one page behind the other; else NULL. */
+static const uint8_t *whole_rows(struct kiln_core *core, const struct side *src, uint32_t rows,
+				 int64_t pitch, uint64_t bytes)
+{
+	struct kiln_extent extent;
+	uint64_t span, fault = core->fault_addr;
+	bool found;
+
+	if (bytes < ROW_MIN || rows * bytes > MAX_COPY || pitch < (int64_t)bytes ||
+	    pitch / SPREAD > (int64_t)bytes)
+		return NULL;
+	span = (rows - 1) * (uint64_t)pitch + bytes;
+	found = kiln_mmu_translate(&core->mmu, src->va, span, false, &extent,
+				   &core->fault_addr) == KILN_ST_OK &&
+		extent.hbm && extent.bytes == span;
+	core->fault_addr = fault;
+	return found ? extent.hbm : NULL;
+}
+
 enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 				    const struct kiln_insn *insn)
 {
@@ -303,14 +325,17 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	struct side dst, src;
 	struct tile tile;
 	uint64_t row = esize, run = esize;
+	const uint8_t *rows = NULL;
 
+	if (insn->dst.space == KILN_DRAM)
+		kiln_loan_settle(core, NULL);
 	if (shape == &insn->dst)
-		status = kiln_tile_out(core, s, shape, &tile);
+		status = kiln_tile_place(core, s, shape, &tile);
 	else if (shape == &insn->src[0])
 		status = kiln_tile(core, s, shape, &tile);
 	if (status != KILN_ST_OK)
 		return status;
-	kiln_mmu_poll_flush(&core->mmu);
+	kiln_poll_flush(core);
 
 	set_side(core, s, &insn->dst, &tile, esize, &dst, dst_step);
 	set_side(core, s, &insn->src[0], &tile, esize, &src, src_step);
@@ -327,8 +352,22 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		run = (uint64_t)loop[loops - 1].n * esize;
 	if (run > row)
 		run = row;
-	status = transfer(core, &dst, &src, loop, loops, esize,
-			  insn->flags & KILN_F_ACCUMULATE ? shape->dtype : KILN_DT_NONE);
+	if (dst.sbuf && loops == 2 && run == row && !(insn->flags & KILN_F_ACCUMULATE))
+		rows = whole_rows(core, &src, loop[0].n, loop[0].src, row);
+	if (dst.sbuf) {
+		/* What replaces all of a tile for certain leaves nothing owed there. */
+		if (rows)
+			kiln_loan_drop(core, &tile);
+		kiln_loan_settle(core, &tile);
+		kiln_tile_written(core, &tile);
+	}
+	if (rows && core->one_column && core->loans < LOANS && core->ops->matvec_bf16)
+		kiln_loan_take(core, &tile, rows, loop[0].src);
+	else if (rows)
+		kiln_copy_rows(dst.sbuf, loop[0].dst, rows, loop[0].src, loop[0].n, row);
+	else
+		status = transfer(core, &dst, &src, loop, loops, esize,
+				  insn->flags & KILN_F_ACCUMULATE ? shape->dtype : KILN_DT_NONE);
 	if (status != KILN_ST_OK)
 		return status;
 	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
@@ -383,7 +422,9 @@ static enum kiln_status by_index(struct kiln_core *core, struct stream *s,
 	enum kiln_status status = gather ? kiln_tile_out(core, s, op, &tile) :
 					   kiln_tile(core, s, op, &tile);
 
-	kiln_mmu_poll_flush(&core->mmu);
+	kiln_poll_flush(core);
+	if (!gather)
+		kiln_loan_settle(core, NULL);
 	if (status == KILN_ST_OK)
 		status = load_rows(core, s, &insn->src[1], op->partitions, row);
 	if (status != KILN_ST_OK)
@@ -455,7 +496,7 @@ enum kiln_status kiln_exec_dma_transpose(struct kiln_core *core, struct stream *
 		status = kiln_tile(core, s, &insn->src[0], &from);
 	if (status != KILN_ST_OK)
 		return status;
-	kiln_mmu_poll_flush(&core->mmu);
+	kiln_poll_flush(core);
 	set_side(core, s, &insn->dst, &to, esize, &dst, dst_step);
 	set_side(core, s, &insn->src[0], &from, esize, &src, src_step);
 	loop[0] = (struct loop){ insn->dst.partitions, dst_step[0], src_step[1] };

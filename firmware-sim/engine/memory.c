@@ -54,8 +54,8 @@ static void merge(struct tile *tile, const struct kiln_operand *op)
 	tile->ndim = ndim;
 }
 
-enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
-			   const struct kiln_operand *op, struct tile *tile)
+enum kiln_status kiln_tile_place(struct kiln_core *core, const struct stream *s,
+				 const struct kiln_operand *op, struct tile *tile)
 {
 	uint64_t reg = s->reg[op->reg];
 	enum kiln_status status = kiln_operand_range(core, op, reg, &tile->lo, &tile->hi);
@@ -76,8 +76,17 @@ enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
 	return KILN_ST_OK;
 }
 
-/* Remember what has to be scrubbed, and that a packed copy of it is out of date. */
-static void written(struct kiln_core *core, const struct tile *tile)
+enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
+			   const struct kiln_operand *op, struct tile *tile)
+{
+	enum kiln_status status = kiln_tile_place(core, s, op, tile);
+
+	if (status == KILN_ST_OK && core->loans)
+		kiln_loan_settle(core, tile);
+	return status;
+}
+
+void kiln_tile_written(struct kiln_core *core, const struct tile *tile)
 {
 	uint64_t *used = tile->space == KILN_PSUM ? core->psum_used : core->sbuf_used;
 	unsigned int first = tile->lo >> COLUMN_SHIFT;
@@ -106,7 +115,7 @@ enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,
 		tile->stochastic = true;
 		tile->seed = s->reg[KILN_SEED_REGISTER];
 	}
-	written(core, tile);
+	kiln_tile_written(core, tile);
 	return KILN_ST_OK;
 }
 
@@ -152,6 +161,8 @@ enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
 	tile->size[0] = 1;
 	tile->stride[0] = 1;
 	tile->stochastic = false;
+	if (core->loans)
+		kiln_loan_settle(core, tile);
 	return KILN_ST_OK;
 }
 
@@ -162,7 +173,7 @@ enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
 	enum kiln_status status = kiln_column(core, s, col, data, tile);
 
 	if (status == KILN_ST_OK && tile->base)
-		written(core, tile);
+		kiln_tile_written(core, tile);
 	return status;
 }
 
@@ -307,6 +318,36 @@ void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
 		}
 		done += take;
 	}
+}
+
+#define ROWS	4	/* at a time */
+#define LINE	64
+
+/*
+ * Some rows side by side, the next ones fetched meanwhile: the host's own
+ * prefetching gets going anew on each row, and rows are short.
+ */
+void kiln_copy_rows(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch,
+		    uint32_t rows, uint32_t bytes)
+{
+	uint32_t p = 0;
+
+	for (; p + 2 * ROWS <= rows; p += ROWS) {
+		uint32_t at = 0;
+
+		for (; at + LINE <= bytes; at += LINE) {
+			for (unsigned int i = 0; i < ROWS; i++) {
+				__builtin_prefetch(src + (i + ROWS) * src_pitch + at, 0, 2);
+				memcpy(dst + i * dst_pitch + at, src + i * src_pitch + at, LINE);
+			}
+		}
+		for (unsigned int i = 0; at < bytes && i < ROWS; i++)
+			memcpy(dst + i * dst_pitch + at, src + i * src_pitch + at, bytes - at);
+		src += ROWS * src_pitch;
+		dst += ROWS * dst_pitch;
+	}
+	for (; p < rows; p++, src += src_pitch, dst += dst_pitch)
+		memcpy(dst, src, bytes);
 }
 
 void kiln_copy_elements(uint8_t *dst, int64_t dst_step, const uint8_t *src,

@@ -56,6 +56,20 @@ struct kiln_matmul {
 	bool accumulate;
 };
 
+#define KILN_MATVEC_MAX_N	4096
+
+/* One row of C, bf16: the moving matrix is not packed, rows (of k) lie pitch bytes apart. */
+struct kiln_matvec {
+	const uint32_t *a;	/* pairs as above, a_step words apart */
+	size_t a_step;
+	const uint8_t *b;
+	size_t pitch;
+	uint32_t rows;
+	uint32_t n;
+	float *c;
+	bool accumulate;
+};
+
 struct kiln_ops {
 	const char *name;
 	unsigned int mr;
@@ -88,6 +102,8 @@ struct kiln_ops {
 			   const uint16_t *even, const uint16_t *odd, size_t n);
 	void (*matmul_bf16)(const struct kiln_matmul *mm);
 	void (*matmul_f32)(const struct kiln_matmul *mm);
+	/* The same bits as matmul_bf16(); NULL: packing is faster. */
+	void (*matvec_bf16)(const struct kiln_matvec *mv);
 
 	/* dst[j][i] = src[i][j], elements of 2 or 4 bytes, pitches in bytes. */
 	void (*transpose16)(void *dst, size_t dst_pitch, const void *src,

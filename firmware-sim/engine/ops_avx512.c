@@ -635,6 +635,116 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 	matmul(true, mm);
 }
 
+#define PAIRS	6	/* of rows at a time: as many streams as the host follows */
+
+/* One pair of rows by 32 columns; lo and hi are those of the sum. */
+INLINE void add_pair(const uint8_t *even, const uint8_t *odd, __mmask32 m, __m512i x,
+		     __m512 *lo, __m512 *hi)
+{
+	__m512i v[2];
+
+	interleave((const uint16_t *)even, (const uint16_t *)odd, m, v);
+	*lo = _mm512_dpbf16_ps(*lo, (__m512bh)x, (__m512bh)v[0]);
+	*hi = _mm512_dpbf16_ps(*hi, (__m512bh)x, (__m512bh)v[1]);
+}
+
+/* The columns from n on, or the rows, that are less than a block. load: add to what C holds; last: of all rows. */
+static void few(const struct kiln_matvec *mv, uint32_t k, uint32_t rows, uint32_t n, bool load,
+		bool last)
+{
+	static const uint8_t zero[64];
+
+	for (; n < mv->n; n += 32) {
+		__mmask32 m = mv->n - n >= 32 ? ~0u : (1u << (mv->n - n)) - 1;
+		__mmask16 m0 = m, m1 = m >> W;
+		float *c = mv->c + n;
+		__m512 lo = _mm512_maskz_loadu_ps(load ? m0 : 0, c);
+		__m512 hi = _mm512_maskz_loadu_ps(load ? m1 : 0, c + W);
+
+		for (uint32_t i = 0; i < rows; i += 2) {
+			const uint8_t *even = mv->b + (k + i) * mv->pitch + 2 * (size_t)n;
+
+			add_pair(even, i + 1 < rows ? even + mv->pitch : zero, m,
+				 _mm512_set1_epi32(mv->a[(k + i) / 2 * mv->a_step]), &lo, &hi);
+		}
+		_mm512_mask_storeu_ps(c, m0, last ? quiet(lo) : lo);
+		_mm512_mask_storeu_ps(c + W, m1, last ? quiet(hi) : hi);
+	}
+}
+
+/*
+ * Some pairs of rows. The matrix comes from memory, once: the rows that are next
+ * are fetched while these are computed with.
+ */
+INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, unsigned int pairs, bool load,
+		      bool last)
+{
+	const size_t pitch = mv->pitch;
+	const uint8_t *row[4], *next[4];	/* each the first of three */
+	uint32_t count = mv->n, n = 0;
+	float *c = mv->c;
+	__m512i x[PAIRS];
+
+#pragma GCC unroll 4
+	for (unsigned int i = 0; i < 4; i++) {
+		row[i] = mv->b + (k + 3 * i) * pitch;
+		next[i] = row[i] + 2 * PAIRS * pitch;
+	}
+#pragma GCC unroll 6
+	for (unsigned int i = 0; i < pairs; i++)
+		x[i] = _mm512_set1_epi32(mv->a[(k / 2 + i) * mv->a_step]);
+	for (; n + 64 <= count; n += 64, c += 64) {
+		__m512 sum[4];
+
+#pragma GCC unroll 4
+		for (unsigned int i = 0; i < 4; i++)
+			sum[i] = load ? _mm512_loadu_ps(c + i * W) : _mm512_setzero_ps();
+#pragma GCC unroll 6
+		for (unsigned int i = 0; i < pairs; i++) {
+			const unsigned int j = 2 * i, l = j + 1;
+			const uint8_t *even = row[j / 3] + j % 3 * pitch;
+			const uint8_t *odd = row[l / 3] + l % 3 * pitch;
+
+			_mm_prefetch(next[j / 3] + j % 3 * pitch, _MM_HINT_T1);
+			_mm_prefetch(next[l / 3] + l % 3 * pitch, _MM_HINT_T1);
+			_mm_prefetch(next[j / 3] + j % 3 * pitch + 64, _MM_HINT_T1);
+			_mm_prefetch(next[l / 3] + l % 3 * pitch + 64, _MM_HINT_T1);
+			add_pair(even, odd, ~0u, x[i], &sum[0], &sum[1]);
+			add_pair(even + 64, odd + 64, ~0u, x[i], &sum[2], &sum[3]);
+			/* Spread: many at once stand in the way of the loads. */
+			__asm__ volatile("" : : : "memory");
+		}
+#pragma GCC unroll 4
+		for (unsigned int i = 0; i < 4; i++) {
+			_mm512_storeu_ps(c + i * W, last ? quiet(sum[i]) : sum[i]);
+			row[i] += 128;
+			next[i] += 128;
+			/* An address for each row would be more than there are registers. */
+			__asm__("" : "+r"(row[i]), "+r"(next[i]));
+		}
+	}
+	if (n < count)
+		few(mv, k, 2 * pairs, n, load, last);
+}
+
+static void matvec_bf16(const struct kiln_matvec *mv)
+{
+	uint32_t k = 0, left = mv->rows;
+
+	if (left > 2 * PAIRS && !mv->accumulate) {
+		row_group(mv, 0, PAIRS, false, false);
+		k += 2 * PAIRS;
+		left -= 2 * PAIRS;
+	}
+	for (; left > 2 * PAIRS; k += 2 * PAIRS, left -= 2 * PAIRS)
+		row_group(mv, k, PAIRS, true, false);
+	/* 128 rows are 10 times 12 and 8. */
+	if (left == 8 && (k || mv->accumulate))
+		row_group(mv, k, 4, true, true);
+	else
+		few(mv, k, left, 0, k || mv->accumulate, true);
+}
+
 static void matmul_f32(const struct kiln_matmul *mm)
 {
 	matmul(false, mm);
@@ -733,6 +843,7 @@ const struct kiln_ops kiln_ops_avx512 = {
 	.pack_pairs = pack_pairs,
 	.matmul_bf16 = matmul_bf16,
 	.matmul_f32 = matmul_f32,
+	.matvec_bf16 = matvec_bf16,
 	.transpose16 = transpose16,
 	.transpose32 = transpose32,
 };

@@ -216,6 +216,27 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 	}
 }
 
+static void matvec_bf16(const struct kiln_matvec *mv)
+{
+	for (uint32_t n = 0; n < mv->n; n++) {
+		float sum = mv->accumulate ? mv->c[n] : 0;
+
+		for (uint32_t k = 0; k < mv->rows; k += 2) {
+			uint32_t x = mv->a[k / 2 * mv->a_step];
+			uint16_t even, odd = 0;
+
+			memcpy(&even, mv->b + k * mv->pitch + n * sizeof(even), sizeof(even));
+			if (k + 1 < mv->rows)
+				memcpy(&odd, mv->b + (k + 1) * mv->pitch + n * sizeof(odd),
+				       sizeof(odd));
+			sum = fma_flush(from_bits(x & 0xffff0000),
+					from_bits((uint32_t)odd << 16), sum);
+			sum = fma_flush(from_bits(x << 16), from_bits((uint32_t)even << 16), sum);
+		}
+		mv->c[n] = sum != sum ? NAN : sum;
+	}
+}
+
 static void matmul_f32(const struct kiln_matmul *mm)
 {
 	for (uint32_t m = 0; m < mm->m; m++) {
@@ -269,6 +290,7 @@ const struct kiln_ops kiln_ops_ref = {
 	.pack_pairs = pack_pairs,
 	.matmul_bf16 = matmul_bf16,
 	.matmul_f32 = matmul_f32,
+	.matvec_bf16 = matvec_bf16,
 	.transpose16 = transpose16,
 	.transpose32 = transpose32,
 };

@@ -189,7 +189,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		if (aborted(core))
 			return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
 		if (++core->polls % POLL_INTERVAL == 0)
-			kiln_mmu_poll_flush(&core->mmu);
+			kiln_poll_flush(core);
 		if (s->pc >= s->count) {
 			s->halted = true;
 			continue;
@@ -214,6 +214,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			s->now = kiln_time_array(&core->clocks, insn, s->now, &cost);
 		done = s->now + cost.latency;
 		if (exec[insn->opcode]) {
+			if (core->matvec.n && insn->opcode != KILN_OP_MATMUL)
+				kiln_matvec_settle(core);
 			status = exec[insn->opcode](core, s, insn);
 			if (status != KILN_ST_OK)
 				return status;

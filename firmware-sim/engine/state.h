@@ -20,6 +20,7 @@
 #define CELL		32	/* rows and columns of the PE array's smallest tile */
 #define CELLS		16
 #define PART_WORDS	((KILN_MATMUL_MAX_K + PANEL_PAD) * (KILN_MATMUL_MAX_M / 2 + KILN_MAX_MR))
+#define LOANS		16	/* tiles that DMA may owe at a time */
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
 
 /* Units posted and not yet taken, earliest first. */
@@ -79,6 +80,23 @@ struct stationary {
 	uint8_t rows, columns;		/* of the tile; whole array: 0 */
 };
 
+/*
+ * A tile in SBUF whose bytes are still only where DMA was to fetch them. It is
+ * copied when anybody looks at it but a matmul with one stationary column,
+ * which reads it where it is: to copy a matrix that is used once costs more
+ * than to multiply it. Nobody can tell the difference: loans end with the job,
+ * before a translation is given up, and before a DMA writes device memory, which
+ * is all that others can see of a program. Only who writes the source while the
+ * program runs may find more than one of its states in a tile; nothing says
+ * which of them DMA reads in any case.
+ */
+struct loan {
+	const uint8_t *src;		/* in HBM; valid within a job */
+	size_t pitch;			/* of src, from a partition to the next */
+	uint32_t partition, partitions;
+	uint32_t lo, hi;		/* bytes [lo, hi) of each partition; 0, 0: none */
+};
+
 struct kiln_core {
 	struct kiln_mmu mmu;
 	uint32_t abort;			/* atomic: enum kiln_status, 0: go on */
@@ -107,6 +125,14 @@ struct kiln_core {
 	struct stationary part[CELLS];		/* of a tile, by the cell that it starts in */
 	struct packed packed[PACKED];
 	uint64_t packed_use;
+	struct loan loan[LOANS];
+	uint32_t loans;			/* of them in use */
+	bool one_column;		/* so are all stationary matrices of this program */
+	/*
+	 * Matmuls with one column that stand side by side are one walk over the
+	 * rows: it is put off until something else than a matmul comes.
+	 */
+	struct kiln_matvec matvec;	/* n 0: none; valid within a job */
 
 	/* scratch; nothing in it matters after an instruction but the packed matrices */
 	float x[CHUNK] __attribute__((aligned(64)));
@@ -141,6 +167,11 @@ enum kiln_status kiln_operand_range(struct kiln_core *core,
 				    uint32_t *lo, uint32_t *hi);
 enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
 			   const struct kiln_operand *op, struct tile *tile);
+/* Its place in SBUF or PSUM, whether or not its bytes are there: see struct loan. */
+enum kiln_status kiln_tile_place(struct kiln_core *core, const struct stream *s,
+				 const struct kiln_operand *op, struct tile *tile);
+/* Remember what has to be scrubbed, and that a packed copy of it is out of date. */
+void kiln_tile_written(struct kiln_core *core, const struct tile *tile);
 /* The same for one that is about to be written. */
 enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,
 			       const struct kiln_operand *op, struct tile *tile);
@@ -164,6 +195,9 @@ void kiln_tile_gather(const struct tile *tile, uint32_t p, uint32_t first,
 		      uint32_t n, void *buf);
 void kiln_tile_scatter(const struct tile *tile, uint32_t p, uint32_t first,
 		       uint32_t n, const void *buf);
+/* Rows that may come from memory, and do not overlap. */
+void kiln_copy_rows(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch,
+		    uint32_t rows, uint32_t bytes);
 /* n elements of esize bytes, steps in bytes. */
 void kiln_copy_elements(uint8_t *dst, int64_t dst_step, const uint8_t *src,
 			int64_t src_step, uint32_t n, uint32_t esize);
@@ -188,6 +222,22 @@ static inline uint32_t tile_chunk(const struct tile *tile, uint32_t at)
 	return tile->count - at < CHUNK ? tile->count - at : CHUNK;
 }
 void kiln_memory_scrub(struct kiln_core *core);
+
+/* loan.c */
+/* Have what this tile touches, or (NULL) all, in SBUF. */
+void kiln_loan_settle(struct kiln_core *core, const struct tile *tile);
+/* All of this tile is about to be overwritten: nobody needs what is owed there. */
+void kiln_loan_drop(struct kiln_core *core, const struct tile *tile);
+/* Owe this tile. There is room. */
+void kiln_loan_take(struct kiln_core *core, const struct tile *tile, const uint8_t *src,
+		    size_t pitch);
+/* If all of it is owed, have the tile point to where its bytes are; else settle. */
+void kiln_loan_follow(struct kiln_core *core, struct tile *tile);
+/* Give up translations if the firmware wants that: what has used them is done before. */
+void kiln_poll_flush(struct kiln_core *core);
+
+/* tensor.c: do what was put off. */
+void kiln_matvec_settle(struct kiln_core *core);
 
 /* One instruction each; KILN_ST_OK, or why not. */
 typedef enum kiln_status kiln_exec_fn(struct kiln_core *core, struct stream *s,

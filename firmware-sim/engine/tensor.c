@@ -228,7 +228,7 @@ static void look_ahead(struct kiln_core *core, const struct stream *s,
 
 		if (!moving && insn->opcode != KILN_OP_LOAD_STATIONARY)
 			continue;
-		if (kiln_tile(core, s, &insn->src[0], &tile) == KILN_ST_OK &&
+		if (kiln_tile_place(core, s, &insn->src[0], &tile) == KILN_ST_OK &&
 		    tile_contiguous(&tile) && !(moving && find_packed(core, s, &insn->src[0],
 					     insn->flags & KILN_F_DOUBLE_ROW)))
 			ahead[moving] = (struct kiln_ahead){ tile.base, tile.pitch,
@@ -254,11 +254,41 @@ static bool match(enum kiln_dtype a, enum kiln_dtype b)
 	return (a == KILN_BF16) == (b == KILN_BF16);
 }
 
+void kiln_matvec_settle(struct kiln_core *core)
+{
+	if (core->matvec.n)
+		core->ops->matvec_bf16(&core->matvec);
+	core->matvec.n = 0;
+}
+
+/* One row of products: more columns of the walk that was put off, or another one. */
+static void matvec(struct kiln_core *core, const uint32_t *stationary, struct tile *src,
+		   const struct tile *dst, bool accumulate)
+{
+	struct kiln_matvec *mv = &core->matvec;
+
+	if (core->loans)
+		kiln_loan_follow(core, src);
+	if (mv->n && stationary == mv->a && src->base == mv->b + mv->n * sizeof(uint16_t) &&
+	    src->pitch == mv->pitch && src->partitions == mv->rows &&
+	    (float *)dst->base == mv->c + mv->n && accumulate == mv->accumulate &&
+	    mv->n + src->count <= KILN_MATVEC_MAX_N) {
+		mv->n += src->count;
+		return;
+	}
+	kiln_matvec_settle(core);
+	*mv = (struct kiln_matvec){
+		.a = stationary, .a_step = core->ops->mr,
+		.b = src->base, .pitch = src->pitch, .rows = src->partitions,
+		.n = src->count, .c = (float *)dst->base, .accumulate = accumulate,
+	};
+}
+
 enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 				  const struct kiln_insn *insn)
 {
 	struct tile dst, src;
-	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
+	enum kiln_status status = kiln_tile_place(core, s, &insn->src[0], &src);
 	bool bf16 = insn->src[0].dtype == KILN_BF16, twice = insn->flags & KILN_F_DOUBLE_ROW;
 	const struct stationary *stationary = &core->stationary;
 	struct kiln_matmul mm = { .a = core->whole };
@@ -282,6 +312,14 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	    stationary->k != src.partitions || stationary->twice != twice ||
 	    stationary->m != dst.partitions)
 		return KILN_ST_OPERAND;
+	if (bf16 && dst.partitions == 1 && core->ops->matvec_bf16 && tile_contiguous(&src) &&
+	    tile_contiguous(&dst)) {
+		matvec(core, mm.a, &src, &dst, insn->flags & KILN_F_ACCUMULATE);
+		return KILN_ST_OK;
+	}
+	kiln_matvec_settle(core);
+	if (core->loans)
+		kiln_loan_settle(core, &src);
 
 	mm.b = pack_moving(core, s, &insn->src[0], &src, twice);
 	mm.rows = packed_rows(src.partitions, src.dtype) << twice;

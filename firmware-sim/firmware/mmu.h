@@ -62,6 +62,12 @@ void kiln_mmu_attach(struct kiln_mmu *mmu, uint64_t root);
  */
 void kiln_mmu_poll_flush(struct kiln_mmu *mmu);
 
+/* Is one pending? For an owner that has something to do before it takes part. */
+static inline bool kiln_mmu_flush_wanted(const struct kiln_mmu *mmu)
+{
+	return __atomic_load_n(&mmu->flush_wanted, __ATOMIC_ACQUIRE) != mmu->flush_seen;
+}
+
 /* KILN_ST_OK, or KILN_ST_PAGE_FAULT with *fault_addr the first address that failed. */
 enum kiln_status kiln_mmu_translate(struct kiln_mmu *mmu, uint64_t va,
 				    uint64_t bytes, bool write,

@@ -317,6 +317,47 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 	ok(good, "%s: matmul %s", ops->name, bf16 ? "bf16" : "f32");
 }
 
+/* Rows as they lie give the bits of packed ones. */
+static void test_matvec(const struct kiln_ops *ops)
+{
+	static uint16_t b[128 * 4100];
+	static float one[4100], two[4100];
+	static uint32_t panels[64 * 4128];
+	bool good = true;
+
+	for (int round = 0; ops->matvec_bf16 && round < 200 && good; round++) {
+		uint32_t k = rng() % 128 + 1, n = rng() % (round % 8 ? 300 : 4096) + 1;
+		uint32_t rows = (k + 1) / 2;
+		int kind = round % 5;
+		struct kiln_matvec mv = { .a = pack_a, .a_step = 3, .b = (const uint8_t *)b,
+					  .pitch = (n + rng() % 4) * 2, .rows = k, .n = n,
+					  .c = one, .accumulate = round & 1 };
+		struct kiln_matmul mm = { .a = other_a, .b = panels, .a_pitch = rows * kiln_ops_ref.mr,
+					  .b_pitch = rows * KILN_PANEL, .rows = rows, .m = 1,
+					  .n = n, .c = two, .pitch = n, .accumulate = round & 1 };
+
+		for (uint32_t i = 0; i < rows; i++)
+			pack_a[i * 3] = other_a[i * kiln_ops_ref.mr] =
+				any_bf16(kind) | (2 * i + 1 < k ? (uint32_t)any_bf16(kind) << 16 : 0);
+		for (uint32_t i = 0; i < k; i++)
+			for (uint32_t j = 0; j < n; j++)
+				b[i * mv.pitch / 2 + j] = any_bf16(kind);
+		for (uint32_t i = 0; i < rows; i++)
+			for (uint32_t j = 0; j < n; j++)
+				panels[j / KILN_PANEL * mm.b_pitch + i * KILN_PANEL + j % KILN_PANEL] =
+					b[2 * i * mv.pitch / 2 + j] |
+					(2 * i + 1 < k ? (uint32_t)b[(2 * i + 1) * mv.pitch / 2 + j] << 16 : 0);
+		for (uint32_t j = 0; j < sizeof(one) / sizeof(*one); j++)
+			one[j] = two[j] = bits_float(any_bits());
+		ops->matvec_bf16(&mv);
+		kiln_ops_ref.matmul_bf16(&mm);
+		good &= same_bytes(one, two, sizeof(one));
+		if (!good)
+			printf("# k %u n %u kind %d\n", k, n, kind);
+	}
+	ok(good, "%s: matrix times vector", ops->name);
+}
+
 static void test_moves(const struct kiln_ops *ops)
 {
 	static uint8_t src[128 * 520], dst[128 * 520], expect[128 * 520];
@@ -490,6 +531,7 @@ int main(void)
 		test_reduce(ops);
 		test_matmul(ops, true);
 		test_matmul(ops, false);
+		test_matvec(ops);
 		test_moves(ops);
 	}
 	return done();
