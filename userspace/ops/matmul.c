@@ -727,7 +727,8 @@ static void place_side(struct gen *g, struct side *s, uint32_t *top, uint32_t co
 {
 	uint32_t bytes;
 
-	s->pitch = KILN_ALIGN_UP(columns, 32u);
+	/* Whole lines; a single column needs none. */
+	s->pitch = columns > 1 ? KILN_ALIGN_UP(columns, 32u) : 1;
 	s->chunk_bytes = g->kc * s->pitch * g->es;
 	bytes = s->resident ? kiln_ceil_div(g->mm->k, PART) * s->pitch * g->es : s->chunk_bytes;
 	s->sbuf[0] = take(top, bytes);
@@ -747,6 +748,8 @@ static void layout(struct gen *g, unsigned int generation)
 	g->es = kiln_dtype_bytes(g->type);
 	g->os = kiln_dtype_bytes(g->out_type);
 	g->kc = CHUNK_TILES * 2 / g->es;
+	if (mm->m == 1)		/* a matrix that is used once: just enough to be on its way */
+		g->kc = kiln_min(g->kc, 4096 / kiln_min(mm->n, 4096));
 	g->chunks = kiln_ceil_div(kt, g->kc);
 	g->k_last = mm->k - (g->chunks - 1) * g->kc * PART;
 
@@ -773,8 +776,9 @@ static void layout(struct gen *g, unsigned int generation)
 
 	/* B: all of k for two panels, if that leaves as much for A. */
 	bytes = (uint64_t)kt * KILN_ALIGN_UP(columns, 32u) * g->es;
-	g->b.resident = 2 * bytes <= left / 2 ||
-			2 * bytes + (uint64_t)kt * kiln_min(mm->m, g->gm * PART) * g->es + 4096 <= left;
+	g->b.resident = mm->m > 1 &&
+		(2 * bytes <= left / 2 ||
+		 2 * bytes + (uint64_t)kt * kiln_min(mm->m, g->gm * PART) * g->es + 4096 <= left);
 	g->b.buffers = panels > 1 || mm->batch > 1 || mm->m > g->gm * PART ? 2 : 1;
 	place_side(g, &g->b, &top, columns);
 	left = sbuf - top;
@@ -792,7 +796,8 @@ static void layout(struct gen *g, unsigned int generation)
 		g->block_rows = g->a.resident ? tiles * PART : mm->m;
 		blocks = 2;
 	}
-	columns = g->a.resident ? KILN_ALIGN_UP(g->block_rows, 32u) : g->gm * PART;
+	columns = !g->a.resident ? g->gm * PART :
+		g->block_rows > 1 ? KILN_ALIGN_UP(g->block_rows, 32u) : 1;
 	g->a.buffers = blocks > 1 && 2ull * kt * columns * g->es <= left ? 2 : 1;
 	place_side(g, &g->a, &top, columns);
 }
@@ -998,6 +1003,10 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	if (err)
 		return err;
 
+	if (mm.m == 1 && !mm.trans_a) {		/* a row that is read as a column needs no transposing */
+		mm.trans_a = true;
+		mm.lda = 1;
+	}
 	args[0] = mm.a;
 	args[1] = mm.b;
 	args[2] = mm.c;
