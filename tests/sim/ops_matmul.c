@@ -328,30 +328,40 @@ static double activated(enum kiln_unary_func func, double x)
  */
 static void check_epilogue(struct kiln_matmul mm, bool biased)
 {
+	uint32_t outer = mm.outer ? mm.outer : 1;
 	struct kiln_matmul r = resolve(mm);
-	uint64_t na = (uint64_t)mm.m * mm.k * (mm.share_a ? 1 : r.batch);
-	uint64_t nb = (uint64_t)mm.n * mm.k * (mm.share_b ? 1 : r.batch);
-	uint64_t nc = (uint64_t)mm.m * mm.n * r.batch, at;
+	uint32_t inner_a = mm.share_a ? 1 : r.batch, inner_b = mm.share_b ? 1 : r.batch;
+	uint64_t na = (uint64_t)mm.m * mm.k * inner_a * (mm.outer_share_a ? 1 : outer);
+	uint64_t nb = (uint64_t)mm.n * mm.k * inner_b * (mm.outer_share_b ? 1 : outer);
+	uint64_t nc = (uint64_t)mm.m * mm.n * r.batch * outer, at;
 	uint64_t bytes = nc * type_bytes(r.out_type);
-	struct tensor bias;
+	bool in_place = mm.residual == 1, other = mm.residual == 2;
+	float beta = mm.beta ? mm.beta : 1;
+	struct tensor bias, residual;
 	struct outcome outcome;
 	uint32_t k;
 	bool good;
 
+	tensor_make(&residual, bytes + 64);
 	tensor_make(&bias, mm.n * 4);
 	tensor_random(&bias, mm.type, mm.n);
 	tensor_random(&ta, mm.type, na);
 	tensor_random(&tb, mm.type, nb);
 	memset(tc.map, 0xa5, bytes + 64);
+	tensor_random(&residual, r.out_type, nc);
+	if (in_place)
+		memcpy(tc.map, residual.shadow, bytes);
+	mm.residual = in_place ? tc.addr : other ? residual.addr : 0;
 	mm.bias = biased ? bias.addr : 0;
 	good = !run(mm, &outcome);
 	tensor_download(&tc, bytes + 64);
 	for (at = 0; good && at < nc; at += nc > 20000 ? 1 + next_random() % 97 : 1) {
 		uint32_t batch = at / mm.n / mm.m, i = at / mm.n % mm.m, j = at % mm.n;
-		const char *a = (char *)ta.shadow +
-			(mm.share_a ? 0 : (uint64_t)batch * mm.m * mm.k * type_bytes(mm.type));
-		const char *b = (char *)tb.shadow +
-			(mm.share_b ? 0 : (uint64_t)batch * mm.n * mm.k * type_bytes(mm.type));
+		uint32_t inner = batch % r.batch, out = batch / r.batch;
+		uint64_t a_at = (mm.outer_share_a ? 0 : out * inner_a) + (mm.share_a ? 0 : inner);
+		uint64_t b_at = (mm.outer_share_b ? 0 : out * inner_b) + (mm.share_b ? 0 : inner);
+		const char *a = (char *)ta.shadow + a_at * mm.m * mm.k * type_bytes(mm.type);
+		const char *b = (char *)tb.shadow + b_at * mm.n * mm.k * type_bytes(mm.type);
 		double sum = biased ? get(bias.shadow, mm.type, j) : 0, size = fabs(sum), bound, want;
 		double got = get(tc.shadow, r.out_type, at);
 
@@ -363,6 +373,12 @@ static void check_epilogue(struct kiln_matmul mm, bool biased)
 		}
 		want = activated(mm.activation, sum);
 		bound = (mm.k + 2) * 0x1p-24 * 1.1 * size + 0x1p-21 * fabs(want);
+		if (in_place || other) {
+			double add = beta * get(residual.shadow, r.out_type, at);
+
+			want += add;
+			bound += 0x1p-23 * (fabs(add) + fabs(want));
+		}
 		if (r.out_type == KILN_TYPE_BF16)
 			bound += fabs(want) * 0x1p-8 + bound * 0x1p-7;
 		if (r.out_type == KILN_TYPE_F16)
@@ -374,11 +390,14 @@ static void check_epilogue(struct kiln_matmul mm, bool biased)
 	}
 	for (k = 0; good && k < 64; k++)
 		good = ((uint8_t *)tc.shadow)[bytes + k] == 0xa5;
-	ok(good, "%ux%ux%u %s to %s batch %u%s%s%s%s%s activation %d", mm.m, mm.n, mm.k,
-	   type_name(mm.type), type_name(r.out_type), r.batch, biased ? " bias" : "",
+	ok(good, "%ux%ux%u %s to %s batch %u x %u%s%s%s%s%s%s%s%s activation %d", mm.m, mm.n, mm.k,
+	   type_name(mm.type), type_name(r.out_type), outer, r.batch, biased ? " bias" : "",
 	   mm.trans_a ? " A^T" : "", mm.trans_b ? " B^T" : "", mm.share_a ? " one A" : "",
-	   mm.share_b ? " one B" : "", mm.activation);
+	   mm.share_b ? " one B" : "", mm.outer_share_a ? " the same A" : "",
+	   mm.outer_share_b ? " the same B" : "",
+	   in_place ? " + c" : other ? " + residual" : "", mm.activation);
 	tensor_free(&bias);
+	tensor_free(&residual);
 }
 
 static void check_epilogues(void)
@@ -399,6 +418,8 @@ static void check_epilogues(void)
 				.activation = t == 0 ? 0 : t == 1 ? KILN_UNARY_SILU : KILN_UNARY_RELU,
 			};
 
+			mm.residual = (i + t) % 3;
+			mm.beta = i % 2 ? -0.5f : 0;
 			if (mm.m * mm.k > 1000000 && !strcmp(card.transport, "drm"))
 				continue;
 			check_epilogue(mm, t != 2);
@@ -412,6 +433,10 @@ static void check_epilogues(void)
 			mm.batch = 3;
 			mm.share_a = t & 1;
 			mm.share_b = t != 1;
+			check_epilogue(mm, t & 1);
+			mm.outer = 2;
+			mm.outer_share_a = t & 2;
+			mm.outer_share_b = t & 1;
 			check_epilogue(mm, t & 1);
 		}
 }
@@ -494,10 +519,17 @@ static void check_bad(void)
 	REFUSE(-EINVAL, b++);
 	REFUSE(-EINVAL, c += 3);
 	REFUSE(-EINVAL, bias = 1);
+	REFUSE(-EINVAL, residual = tc.addr + 1);
+	good.residual = tc.addr;
+	REFUSE(-EINVAL, beta = NAN);
+	good.residual = 0;
 	REFUSE(-ENOTSUP, activation = 99);
 	good.batch = 2;
 	REFUSE(-EINVAL, stride_c = 599);
 	REFUSE(-EINVAL, stride_a = UINT64_MAX);
+	good.outer = 2;
+	REFUSE(-EINVAL, outer_c = 1199);
+	REFUSE(-EINVAL, outer_b = UINT64_MAX);
 	ok(kiln_matmul(ops, NULL, NULL, NULL) == -EINVAL, "no description is refused");
 	check((struct kiln_matmul) { .type = KILN_TYPE_BF16, .m = 20, .n = 30, .k = 40 }, true, 0);
 }

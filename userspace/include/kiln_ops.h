@@ -61,7 +61,7 @@ int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **ops);
 void kiln_ops_destroy(struct kiln_ops *ops);
 
 /*
- * c[i] = activation(op(a[i]) x op(b[i]) + bias) for i < batch.
+ * c[i] = activation(op(a[i]) x op(b[i]) + bias) + beta * residual[i] for i < batch.
  *
  * op(a) is [m, k] and op(b) is [k, n]; stored so, or transposed ([k, m],
  * [n, k]) where trans_a, trans_b say so. Each element is one fp32 sum from +0
@@ -80,8 +80,17 @@ struct kiln_matmul {
 	uint32_t lda, ldb, ldc;		/* elements from row to row as stored; 0: dense */
 	uint64_t stride_a, stride_b, stride_c;	/* elements from batch to batch; 0: dense */
 	bool share_a, share_b;		/* one matrix for the whole batch; its stride is not used */
+	/*
+	 * Batches of batches, as a second dimension in front: with share_* and
+	 * outer_share_*, the matrices of a or b repeat in either.
+	 */
+	uint32_t outer;			/* 0 means 1 */
+	uint64_t outer_a, outer_b, outer_c;	/* elements from one to the next; 0: dense */
+	bool outer_share_a, outer_share_b;
 	uint64_t bias;			/* [n] of type, for all rows; 0: none. The sum starts with it */
 	enum kiln_unary_func activation;	/* of the fp32 sum, before it is rounded; 0: none */
+	uint64_t residual;		/* as c lies, of out_type; may be c; 0: none */
+	float beta;			/* 0: 1. beta * residual and the sum with it round in fp32 */
 };
 
 /*

@@ -27,6 +27,7 @@
  * or to one ring, so that the order in which transfers end does not matter.
  */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "ops.h"
@@ -53,6 +54,8 @@ enum {
 	SEM_BIAS_FULL	= 110,
 	SEM_BIAS_FREE	= 111,
 	SEM_ONES	= 112,
+	SEM_RESIDUAL	= 120,	/* + bank: it is in SBUF, where the result will be */
+	SEM_ACTIVATED	= 128,	/* + bank: in PSUM */
 };
 
 struct side {
@@ -87,6 +90,7 @@ struct gen {
 	unsigned int a_block, a_batch, b_panel, b_batch, sync_tmp;
 	unsigned int a_read, b_read;
 	unsigned int c_batch, c_block, c_panel, c_group, c_tmp;
+	unsigned int to_residual;	/* from c */
 	unsigned int out_reg[KILN_ENGINES][KILN_PSUM_BANKS];	/* of a unit: where its turn is */
 };
 
@@ -490,18 +494,82 @@ static void flip_out(struct gen *g, enum kiln_engine e, unsigned int bank)
 /* Who takes the results of a bank to SBUF. */
 static enum kiln_engine drainer(const struct gen *g, unsigned int bank)
 {
+	if (g->mm->residual)
+		return KILN_VECTOR;
 	return bank % 2 || g->mm->activation ? KILN_SCALAR : KILN_VECTOR;
+}
+
+/* Columns that are stored together: a unit, or what there is of it. */
+static struct kiln_operand unit_tile(const struct gen *g, const struct group *group, uint32_t i,
+				     uint32_t j)
+{
+	unsigned int bank = bank_of(g, group, i, j);
+
+	return kiln_at(kiln_tile1(KILN_SBUF, g->out_type, 0,
+				  kiln_min(PART, group->rows - i * PART),
+				  bank * BANK_COLS * g->os,
+				  kiln_min(2 * BANK_COLS, group->cols - j * BANK_COLS)),
+		       g->out_reg[KILN_GPSIMD][unit_of(g, bank)]);
+}
+
+static int64_t unit_offset(const struct gen *g, uint32_t i, uint32_t j)
+{
+	return ((int64_t)i * PART * g->mm->ldc + (int64_t)j * BANK_COLS) * g->os;
+}
+
+/* GpSimd: what is added to the results, to where they will be, while they are computed. */
+static void load_residual(struct gen *g, const struct group *group)
+{
+	uint32_t mt = kiln_ceil_div(group->rows, PART);
+	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), i, j;
+
+	for (i = 0; i < mt; i++)
+		for (j = 0; j < nt; j += 2) {
+			unsigned int bank = bank_of(g, group, i, j);
+
+			kiln_asm_addi(g->as, KILN_GPSIMD, g->c_tmp, g->c_group,
+				      unit_offset(g, i, j));
+			kiln_asm_add(g->as, KILN_GPSIMD, g->c_tmp, g->c_tmp, g->to_residual);
+			kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank, 1);
+			if (j + 1 < g->nb)
+				kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank + 1, 1);
+			kiln_asm_dma(g->as, KILN_GPSIMD, bank % KILN_DMA_RINGS,
+				     unit_tile(g, group, i, j),
+				     kiln_dram(g->c_tmp, 0, g->mm->ldc, 1));
+			kiln_asm_post(g->as, KILN_GPSIMD, SEM_RESIDUAL + bank, 1);
+			if (j + 1 < nt)
+				kiln_asm_post(g->as, KILN_GPSIMD, SEM_RESIDUAL + bank + 1, 1);
+		}
+}
+
+/* activation(bank) + beta * what stands in dst: Scalar within PSUM, then Vector. */
+static void add_residual(struct gen *g, unsigned int bank, struct kiln_operand dst,
+			 struct kiln_operand src, enum kiln_activation act)
+{
+	unsigned int full = SEM_BANK_FULL + bank;
+
+	if (g->mm->activation) {
+		kiln_asm_wait(g->as, KILN_SCALAR, full, 1);
+		kiln_asm_activation(g->as, src, act, src, kiln_const(1), kiln_const(0), NULL);
+		full = SEM_ACTIVATED + bank;
+		kiln_asm_post(g->as, KILN_SCALAR, full, 1);
+	}
+	kiln_asm_wait(g->as, KILN_VECTOR, full, 1);
+	kiln_asm_wait(g->as, KILN_VECTOR, SEM_RESIDUAL + bank, 1);
+	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, dst, KILN_ALU_MULTIPLY,
+				      kiln_const(g->mm->beta), KILN_ALU_ADD, src, 0);
 }
 
 static void drain(struct gen *g, const struct group *group)
 {
 	enum kiln_activation act = KILN_ACT_COPY;
-
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), i, j;
 
 	if (g->mm->activation)
 		kiln_ops_activation("matmul", g->mm->activation, &act);
+	if (g->mm->residual)
+		load_residual(g, group);
 	/* In the order in which Tensor is through with them. */
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j++) {
@@ -512,14 +580,18 @@ static void drain(struct gen *g, const struct group *group)
 			struct kiln_operand dst = kiln_tile1(KILN_SBUF, g->out_type, 0,
 				src.partitions, bank * BANK_COLS * g->os, src.size[0]);
 
-			kiln_asm_wait(g->as, e, SEM_BANK_FULL + bank, 1);
-			kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
 			dst = kiln_at(dst, g->out_reg[e][unit_of(g, bank)]);
-			if (g->mm->activation)
-				kiln_asm_activation(g->as, dst, act, src, kiln_const(1),
-						    kiln_const(0), NULL);
-			else
-				kiln_asm_tensor_copy(g->as, e, dst, src);
+			if (g->mm->residual) {
+				add_residual(g, bank, dst, src, act);
+			} else {
+				kiln_asm_wait(g->as, e, SEM_BANK_FULL + bank, 1);
+				kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
+				if (g->mm->activation)
+					kiln_asm_activation(g->as, dst, act, src, kiln_const(1),
+							    kiln_const(0), NULL);
+				else
+					kiln_asm_tensor_copy(g->as, e, dst, src);
+			}
 			kiln_asm_post(g->as, e, SEM_BANK_FREE + bank, 1);
 			kiln_asm_post(g->as, e, SEM_OUT_FULL + bank, 1);
 		}
@@ -527,27 +599,22 @@ static void drain(struct gen *g, const struct group *group)
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j += 2) {
 			unsigned int bank = bank_of(g, group, i, j), base;
-			uint32_t cols = kiln_min(2 * BANK_COLS, group->cols - j * BANK_COLS);
-			struct kiln_operand src = kiln_tile1(KILN_SBUF, g->out_type, 0,
-				kiln_min(PART, group->rows - i * PART),
-				bank * BANK_COLS * g->os, cols);
 			enum kiln_engine e = drainer(g, bank), e1 = drainer(g, bank + 1);
 			int32_t rest;
 
-			base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp,
-				     (int64_t)i * PART * g->mm->ldc * g->os +
-				     (int64_t)j * BANK_COLS * g->os, &rest);
+			base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp, unit_offset(g, i, j),
+				     &rest);
 			kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank, 1);
 			if (j + 1 < nt)
 				kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank + 1, 1);
 			kiln_asm_dma(g->as, KILN_GPSIMD, bank % KILN_DMA_RINGS,
 				     kiln_dram(base, rest, g->mm->ldc, 1),
-				     kiln_at(src, g->out_reg[KILN_GPSIMD][unit_of(g, bank)]));
+				     unit_tile(g, group, i, j));
 			kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank, 1);
 			if (j + 1 < g->nb) {
 				/* The other bank keeps in step, even where it is not used. */
 				kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank + 1, 1);
-				if (j + 1 == nt)
+				if (j + 1 == nt && !g->mm->residual)
 					kiln_asm_wait(g->as, e1, SEM_OUT_FREE + bank + 1, 1);
 				if (e1 != e)
 					flip_out(g, e1, bank + 1);
@@ -735,6 +802,11 @@ static void place_side(struct gen *g, struct side *s, uint32_t *top, uint32_t co
 	s->sbuf[1] = s->buffers > 1 || !s->resident ? take(top, bytes) : s->sbuf[0];
 }
 
+static bool many(const struct kiln_matmul *mm)
+{
+	return mm->batch > 1 || mm->outer > 1;
+}
+
 /* How large groups and panels are, what stays in SBUF, and where. */
 static void layout(struct gen *g, unsigned int generation)
 {
@@ -779,7 +851,7 @@ static void layout(struct gen *g, unsigned int generation)
 	g->b.resident = mm->m > 1 &&
 		(2 * bytes <= left / 2 ||
 		 2 * bytes + (uint64_t)kt * kiln_min(mm->m, g->gm * PART) * g->es + 4096 <= left);
-	g->b.buffers = panels > 1 || mm->batch > 1 || mm->m > g->gm * PART ? 2 : 1;
+	g->b.buffers = panels > 1 || many(mm) || mm->m > g->gm * PART ? 2 : 1;
 	place_side(g, &g->b, &top, columns);
 	left = sbuf - top;
 
@@ -789,7 +861,7 @@ static void layout(struct gen *g, unsigned int generation)
 	if (tiles >= mt) {
 		g->a.resident = true;
 		g->block_rows = mm->m;
-		blocks = mm->batch;
+		blocks = many(mm) ? 2 : 1;
 	} else {
 		tiles -= tiles % g->gm;
 		g->a.resident = tiles >= g->gm;
@@ -899,6 +971,11 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 		kiln_asm_wait(as, KILN_TENSOR, SEM_ONES, 1);
 		kiln_asm_nop(as, KILN_TENSOR);
 	}
+	if (mm->residual) {
+		g->to_residual = kiln_asm_reg(as, KILN_GPSIMD);
+		kiln_asm_ldarg(as, KILN_GPSIMD, g->to_residual, 4);
+	}
+	kiln_asm_loop(as, mm->outer);
 	kiln_asm_loop(as, mm->batch);
 	kiln_asm_addi(as, KILN_SYNC, g->a_block, g->a_batch, 0);
 	kiln_asm_addi(as, KILN_GPSIMD, g->c_block, g->c_batch, 0);
@@ -913,6 +990,10 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	bump(g, KILN_SYNC, g->b_batch, (int64_t)mm->stride_b * g->es);
 	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)mm->stride_c * g->os);
 	kiln_asm_loop_end(as);
+	bump(g, KILN_SYNC, g->a_batch, (int64_t)(mm->outer_a - mm->batch * mm->stride_a) * g->es);
+	bump(g, KILN_SYNC, g->b_batch, (int64_t)(mm->outer_b - mm->batch * mm->stride_b) * g->es);
+	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)(mm->outer_c - mm->batch * mm->stride_c) * g->os);
+	kiln_asm_loop_end(as);
 	return 0;
 }
 
@@ -923,35 +1004,59 @@ static uint32_t type_bytes(enum kiln_type type)
 	return type == KILN_TYPE_F32 ? 4 : 2;
 }
 
-/* Leading dimension, batch stride and address of one matrix: fill in and check. */
-static int check_matrix(const char *name, uint32_t rows, uint32_t cols, uint32_t bytes,
-			uint32_t batch, uint32_t *ld, uint64_t *stride, uint64_t addr,
-			bool output, bool shared)
+/* How one matrix lies: what a caller said, and fills in. */
+struct layout {
+	const char *name;
+	uint32_t rows, cols, bytes;
+	uint64_t addr;
+	uint32_t *ld;
+	uint64_t *stride, *outer;
+	bool shared, outer_shared, output;
+};
+
+/* The stride over count of what takes extent elements; dense: what it is if it is not said. */
+static int check_stride(const struct layout *l, const char *what, uint32_t count, bool shared,
+			uint64_t extent, uint64_t dense, uint64_t *stride)
+{
+	if (count == 1 || shared)
+		*stride = 0;
+	else if (!*stride)
+		*stride = dense;
+	else if (l->output && *stride < extent)
+		return kiln_error(-EINVAL, "matmul: %s_%s is %llu, but that takes %llu elements",
+				  what, l->name, (unsigned long long)*stride,
+				  (unsigned long long)extent);
+	else if (*stride > UINT64_MAX >> 24)
+		return kiln_error(-EINVAL, "matmul: %s_%s is too large", what, l->name);
+	return 0;
+}
+
+/* Leading dimension, strides and address of one matrix: fill in and check. */
+static int check_matrix(const struct kiln_matmul *mm, const struct layout *l)
 {
 	uint64_t extent;
+	int err;
 
-	if (!*ld)
-		*ld = cols;
-	if (*ld < cols)
+	if (!*l->ld)
+		*l->ld = l->cols;
+	if (*l->ld < l->cols)
 		return kiln_error(-EINVAL, "matmul: ld%s is %u, less than a row of %u elements",
-				  name, *ld, cols);
-	if (*ld > INT32_MAX)
-		return kiln_error(-EINVAL, "matmul: ld%s is %u, at most 2147483647", name, *ld);
-	extent = (uint64_t)(rows - 1) * *ld + cols;
-	if (batch == 1 || shared) {
-		*stride = 0;
-	} else if (!*stride) {
-		*stride = (uint64_t)rows * *ld;
-	} else if (output && *stride < extent) {
-		return kiln_error(-EINVAL, "matmul: stride_%s is %llu, but a matrix takes %llu elements",
-				  name, (unsigned long long)*stride, (unsigned long long)extent);
-	} else if (*stride > UINT64_MAX >> 24) {
-		return kiln_error(-EINVAL, "matmul: stride_%s is too large", name);
-	}
-	if (!addr || addr % bytes)
+				  l->name, *l->ld, l->cols);
+	if (*l->ld > INT32_MAX)
+		return kiln_error(-EINVAL, "matmul: ld%s is %u, at most 2147483647", l->name, *l->ld);
+	if (!l->addr || l->addr % l->bytes)
 		return kiln_error(-EINVAL, "matmul: %s is at 0x%llx: a device address, aligned to %u bytes",
-				  name, (unsigned long long)addr, bytes);
-	return 0;
+				  l->name, (unsigned long long)l->addr, l->bytes);
+	extent = (uint64_t)(l->rows - 1) * *l->ld + l->cols;
+	err = check_stride(l, "stride", mm->batch, l->shared, extent, (uint64_t)l->rows * *l->ld,
+			   l->stride);
+	if (err)
+		return err;
+	if (__builtin_mul_overflow(mm->batch - 1, *l->stride, &extent) ||
+	    __builtin_add_overflow(extent, (uint64_t)l->rows * *l->ld, &extent) ||
+	    extent > UINT64_MAX >> 24)
+		return kiln_error(-EINVAL, "matmul: stride_%s is too large", l->name);
+	return check_stride(l, "outer", mm->outer, l->outer_shared, extent, extent, l->outer);
 }
 
 int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
@@ -960,8 +1065,8 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	struct kiln_matmul mm;
 	struct kiln_ops_key key;
 	enum kiln_activation act;
-	uint64_t args[4];
-	uint32_t in, out;
+	uint64_t args[5];
+	uint32_t in, out, beta_bits;
 	int err;
 
 	if (!ops || !matmul)
@@ -984,22 +1089,36 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 				  mm.m, mm.n, mm.k);
 	if (!mm.batch)
 		mm.batch = 1;
+	if (!mm.outer)
+		mm.outer = 1;
+	if (!mm.residual)
+		mm.beta = 0;
+	else if (!mm.beta)
+		mm.beta = 1;
 
 	in = type_bytes(mm.type);
 	out = type_bytes(mm.out_type);
-	err = check_matrix("a", mm.trans_a ? mm.k : mm.m, mm.trans_a ? mm.m : mm.k, in, mm.batch,
-			   &mm.lda, &mm.stride_a, mm.a, false, mm.share_a);
+	err = check_matrix(&mm, &(struct layout) {
+		"a", mm.trans_a ? mm.k : mm.m, mm.trans_a ? mm.m : mm.k, in, mm.a, &mm.lda,
+		&mm.stride_a, &mm.outer_a, mm.share_a, mm.outer_share_a, false });
 	if (!err)
-		err = check_matrix("b", mm.trans_b ? mm.n : mm.k, mm.trans_b ? mm.k : mm.n, in,
-				   mm.batch, &mm.ldb, &mm.stride_b, mm.b, false, mm.share_b);
+		err = check_matrix(&mm, &(struct layout) {
+			"b", mm.trans_b ? mm.n : mm.k, mm.trans_b ? mm.k : mm.n, in, mm.b,
+			&mm.ldb, &mm.stride_b, &mm.outer_b, mm.share_b, mm.outer_share_b, false });
 	if (!err)
-		err = check_matrix("c", mm.m, mm.n, out, mm.batch, &mm.ldc, &mm.stride_c, mm.c,
-				   true, false);
+		err = check_matrix(&mm, &(struct layout) {
+			"c", mm.m, mm.n, out, mm.c, &mm.ldc, &mm.stride_c, &mm.outer_c, false,
+			false, true });
 	if (!err && mm.activation)
 		err = kiln_ops_activation("matmul", mm.activation, &act);
 	if (!err && mm.bias % in)
 		err = kiln_error(-EINVAL, "matmul: bias is at 0x%llx: a device address, aligned to %u bytes",
 				 (unsigned long long)mm.bias, in);
+	if (!err && mm.residual % out)
+		err = kiln_error(-EINVAL, "matmul: residual is at 0x%llx: a device address, aligned to %u bytes",
+				 (unsigned long long)mm.residual, out);
+	if (!err && !isfinite(mm.beta))
+		err = kiln_error(-EINVAL, "matmul: beta is %g: finite, or 0 for 1", mm.beta);
 	if (err)
 		return err;
 
@@ -1011,12 +1130,16 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	args[1] = mm.b;
 	args[2] = mm.c;
 	args[3] = mm.bias;
+	args[4] = mm.residual - mm.c;
+	memcpy(&beta_bits, &mm.beta, sizeof(beta_bits));
 	key = (struct kiln_ops_key) { .word = {
 		KILN_OPS_MATMUL | (uint64_t)mm.type << 8 | (uint64_t)mm.out_type << 16 |
 			(uint64_t)mm.trans_a << 24 | (uint64_t)mm.trans_b << 25 |
-			(uint64_t)!!mm.bias << 26 | (uint64_t)mm.activation << 32,
+			(uint64_t)!!mm.bias << 26 | (uint64_t)!!mm.residual << 27 |
+			(uint64_t)mm.activation << 32,
 		mm.m, mm.n, mm.k, mm.batch, mm.lda, mm.ldb, mm.ldc,
 		mm.stride_a, mm.stride_b, mm.stride_c,
+		mm.outer, mm.outer_a, mm.outer_b, mm.outer_c, beta_bits,
 	} };
-	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, 4, done, user);
+	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, 5, done, user);
 }
