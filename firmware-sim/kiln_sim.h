@@ -142,6 +142,17 @@ void kiln_sim_stop(struct kiln_sim *sim);
 bool kiln_sim_idle(struct kiln_sim *sim);
 void kiln_sim_reset(struct kiln_sim *sim);
 
+/* What can be made to go wrong, for those who test a driver. */
+enum kiln_sim_fault {
+	KILN_SIM_FAULT_CRASH,	/* the firmware stops and says so */
+	KILN_SIM_FAULT_HANG,	/* it stops and says nothing: READY for ever, no heartbeat */
+	KILN_SIM_FAULT_COOKIE,	/* a tenant's next completion has a cookie that nobody gave */
+	KILN_SIM_FAULT_INDEX,	/* from its next completion on, a tenant's cq_tail is nonsense */
+};
+
+/* Inject a fault; a reset takes it back. [locked] */
+void kiln_sim_inject(struct kiln_sim *sim, enum kiln_sim_fault fault);
+
 #ifdef __cplusplus
 }
 #endif

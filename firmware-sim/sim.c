@@ -95,6 +95,9 @@ uint32_t kiln_sim_reg_read(struct kiln_sim *sim, uint64_t offset)
 	case KILN_REG_ADMIN_LOG2:	return sim->admin_log2;
 	case KILN_REG_HEARTBEAT:	return sim->heartbeat;
 	case KILN_REG_FAULTS:		return sim->faults;
+	case KILN_REG_LOG_HEAD:		return sim->log_head;
+	case KILN_LOG_BASE ... KILN_LOG_BASE + KILN_LOG_BYTES - 1:
+		return fw_log_word(sim, offset - KILN_LOG_BASE);
 	default:			return UINT32_MAX;
 	}
 }
@@ -186,7 +189,7 @@ bool kiln_sim_service(struct kiln_sim *sim)
 {
 	bool more = false;
 
-	if (sim->halted)
+	if (sim->halted || sim->hung)
 		return false;
 	switch (sim->state) {
 	case KILN_STATE_BOOTING:
@@ -233,7 +236,7 @@ int kiln_sim_take(struct kiln_sim *sim)
 	struct fw_queue *q;
 	int core;
 
-	if (sim->state != KILN_STATE_READY || free_core(sim, 0) < 0)
+	if (sim->state != KILN_STATE_READY || sim->hung || free_core(sim, 0) < 0)
 		return -1;
 	q = fw_sched_pick(sim);
 	if (!q)
@@ -273,7 +276,7 @@ void kiln_sim_run(struct kiln_sim *sim, int core)
 void kiln_sim_retire(struct kiln_sim *sim, int core)
 {
 	sim->core[core].state = FW_CORE_FREE;
-	if (sim->state == KILN_STATE_READY)
+	if (sim->state == KILN_STATE_READY && !sim->hung)
 		fw_queue_retire(sim, core);
 	else
 		fw_kick(sim);	/* a reset may be waiting for this core */
@@ -281,13 +284,13 @@ void kiln_sim_retire(struct kiln_sim *sim, int core)
 
 void kiln_sim_tick(struct kiln_sim *sim)
 {
-	if (sim->state == KILN_STATE_READY)
+	if (sim->state == KILN_STATE_READY && !sim->hung)
 		fw_watchdog_tick(sim);
 }
 
 uint64_t kiln_sim_deadline(struct kiln_sim *sim)
 {
-	if (sim->state != KILN_STATE_READY)
+	if (sim->state != KILN_STATE_READY || sim->hung)
 		return UINT64_MAX;
 	return fw_watchdog_deadline(sim);
 }
@@ -307,4 +310,14 @@ bool kiln_sim_idle(struct kiln_sim *sim)
 void kiln_sim_reset(struct kiln_sim *sim)
 {
 	fw_reset(sim, false);
+}
+
+void kiln_sim_inject(struct kiln_sim *sim, enum kiln_sim_fault fault)
+{
+	if (fault == KILN_SIM_FAULT_CRASH && sim->state == KILN_STATE_READY)
+		fw_crash(sim, KILN_BOOT_CRASHED, "as injected");
+	else if (fault == KILN_SIM_FAULT_HANG && sim->state == KILN_STATE_READY)
+		sim->hung = true;
+	else
+		sim->inject |= 1u << fault;
 }

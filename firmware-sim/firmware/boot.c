@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* From power-on to a working admin queue, and back. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "firmware/firmware.h"
@@ -28,6 +30,7 @@ void fw_ctrl_write(struct kiln_sim *sim, uint32_t value)
 	if (sim->halted)
 		return;
 	if (value & KILN_CTRL_RESET) {
+		sim->hung = false;
 		sim->off = false;
 	} else if (sim->state == KILN_STATE_RESETTING ||
 		   !((value ^ sim->ctrl) & KILN_CTRL_ENABLE)) {
@@ -114,18 +117,40 @@ void fw_boot(struct kiln_sim *sim)
 	sim->boot_ns = fw_now(sim);
 	sim->beat_ns = sim->boot_ns + FW_BEAT_NS;
 	error = boot(sim);
+	fw_log(sim, KILN_SIM_LOG_INFO, "firmware %u.%u, trn%u, %u cores: %s",
+	       KILN_FW_VERSION >> 16, KILN_FW_VERSION & 0xffff, sim->config.generation,
+	       sim->config.cores, error == KILN_BOOT_OK ? "ready" : "does not boot");
 	if (error == KILN_BOOT_OK)
 		fw_pend(sim, 0);
 	enter(sim, error == KILN_BOOT_OK ? KILN_STATE_READY : KILN_STATE_FAILED,
 	      error);
 }
 
-/* Without its admin queue the firmware is of no use to anybody. */
-void fw_crash(struct kiln_sim *sim, const char *why)
+/* The firmware can not go on. Its last words say what the cores were at. */
+void fw_crash(struct kiln_sim *sim, enum kiln_boot_error error, const char *format, ...)
 {
-	fw_log(sim, KILN_SIM_LOG_ERROR, "firmware stopped, admin queue: %s", why);
+	uint64_t now = fw_now(sim);
+	char why[128];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	fw_log(sim, KILN_SIM_LOG_ERROR, "firmware stopped: %s", why);
+	for (unsigned int i = 0; i < sim->config.cores; i++) {
+		struct fw_core *c = &sim->core[i];
+		uint64_t start = __atomic_load_n(&c->start_ns, __ATOMIC_RELAXED);
+
+		if (c->state == FW_CORE_TAKEN)
+			fw_log(sim, KILN_SIM_LOG_INFO,
+			       "core %u: context %u, queue %u, program %#llx, command %#llx, for %llu ms",
+			       i, c->context, c->queue,
+			       (unsigned long long)c->cmd.exec.program,
+			       (unsigned long long)c->cmd.cookie,
+			       (unsigned long long)(start ? (now - start) / 1000000 : 0));
+	}
 	fw_stop_cores(sim);
-	enter(sim, KILN_STATE_FAILED, KILN_BOOT_CRASHED);
+	enter(sim, KILN_STATE_FAILED, error);
 }
 
 /* No core runs. Everything but HBM (and, if so wished, registers) as after power-on. */
@@ -161,7 +186,8 @@ void fw_reset(struct kiln_sim *sim, bool keep_registers)
 	sim->commands = sim->faults = sim->interrupts = 0;
 	sim->heartbeat = 0;
 	sim->boot_ns = sim->beat_ns = sim->poll_ns = 0;
-	sim->halted = sim->off = false;
+	sim->halted = sim->off = sim->hung = false;
+	sim->inject = 0;
 	sim->ctrl = 0;
 	sim->state = KILN_STATE_OFF;
 	sim->error = KILN_BOOT_OK;

@@ -101,6 +101,7 @@ struct fw_core {
 	uint16_t queue;
 	bool doomed;		/* its context was stopped: ends in KILN_ST_CONTEXT */
 	bool timed_out;		/* the watchdog has spoken */
+	uint64_t timeout_ns;	/* when */
 	uint64_t run;		/* counts commands */
 	uint64_t serial;	/* of the context whose leavings are in it; 0: clean */
 	uint64_t charged;	/* vruntime's estimate, in host ns */
@@ -137,6 +138,8 @@ struct kiln_sim {
 	uint64_t admin_sq, admin_cq, admin_ctl;
 
 	bool halted;			/* kiln_sim_stop() .. kiln_sim_reset() */
+	bool hung;			/* KILN_SIM_FAULT_HANG: only a reset helps */
+	uint32_t inject;		/* bits of enum kiln_sim_fault, for the next completion */
 	bool off;			/* RESETTING goes on to OFF with registers kept */
 	uint64_t boot_ns;
 	uint64_t beat_ns;		/* the next heartbeat */
@@ -160,6 +163,9 @@ struct kiln_sim {
 	struct fw_admin admin[FW_ADMIN_SLOTS];
 
 	uint64_t commands, faults, interrupts;
+
+	uint32_t log_head;		/* bytes written since power-on */
+	char log[KILN_LOG_BYTES];
 
 	struct fw_core core[KILN_MAX_CORES];
 	struct fw_context context[KILN_MAX_CONTEXTS];
@@ -188,7 +194,8 @@ void fw_pend(struct kiln_sim *sim, unsigned int queue);
 /* boot.c: handshake, disable, reset */
 void fw_ctrl_write(struct kiln_sim *sim, uint32_t value);
 void fw_boot(struct kiln_sim *sim);
-void fw_crash(struct kiln_sim *sim, const char *why);
+__attribute__((format(printf, 3, 4)))
+void fw_crash(struct kiln_sim *sim, enum kiln_boot_error error, const char *format, ...);
 void fw_stop_cores(struct kiln_sim *sim);
 bool fw_cores_out(struct kiln_sim *sim);
 void fw_reset(struct kiln_sim *sim, bool keep_registers);
@@ -203,7 +210,7 @@ bool fw_ring_tail(struct kiln_sim *sim, struct fw_queue *q, uint32_t *tail);
 bool fw_ring_arm(struct kiln_sim *sim, struct fw_queue *q, bool *more);
 uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q);
 void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
-		      const struct kiln_completion *record);
+		      const struct kiln_completion *completion);
 void fw_ring_broken(struct kiln_sim *sim, struct fw_queue *q, const char *why);
 static inline struct kiln_cmd *fw_ring_next(struct fw_queue *q)
 {
@@ -254,6 +261,7 @@ bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 
 /* telemetry.c */
 void fw_stats(struct kiln_sim *sim, struct kiln_stats *stats);
+uint32_t fw_log_word(struct kiln_sim *sim, uint64_t offset);
 __attribute__((format(printf, 3, 4)))
 void fw_log(struct kiln_sim *sim, enum kiln_sim_log_level level,
 	    const char *format, ...);
@@ -261,6 +269,7 @@ void fw_log(struct kiln_sim *sim, enum kiln_sim_log_level level,
 /* watchdog.c */
 #define FW_BEAT_NS	500000000ull
 #define FW_POLL_NS	1000000ull
+#define FW_STUCK_NS	3000000000ull	/* a core that has been told to stop has stopped by then */
 void fw_watchdog_tick(struct kiln_sim *sim);
 uint64_t fw_watchdog_deadline(struct kiln_sim *sim);
 

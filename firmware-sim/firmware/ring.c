@@ -31,7 +31,7 @@ void fw_ring_broken(struct kiln_sim *sim, struct fw_queue *q, const char *why)
 		fw_queue_set_state(sim, q, FW_QUEUE_BROKEN);
 	q->broken = true;
 	if (q == &sim->queue[0])
-		fw_crash(sim, why);
+		fw_crash(sim, KILN_BOOT_CRASHED, "admin queue: %s", why);
 }
 
 /* The device's half of the control block at the start. */
@@ -183,6 +183,15 @@ bool fw_ring_arm(struct kiln_sim *sim, struct fw_queue *q, bool *more)
 	return true;
 }
 
+/* What kiln_sim_inject() wants of this completion. Its cookie and index are what it breaks. */
+static bool inject(struct kiln_sim *sim, struct fw_queue *q, enum kiln_sim_fault fault)
+{
+	if (q == &sim->queue[0] || !(sim->inject & 1u << fault))
+		return false;
+	sim->inject &= ~(1u << fault);
+	return true;
+}
+
 /* How many more completions fit. */
 uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q)
 {
@@ -204,20 +213,25 @@ uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q)
 }
 
 void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
-		      const struct kiln_completion *record)
+		      const struct kiln_completion *completion)
 {
 	uint32_t offset = q->cq_tail & ((1u << q->log2) - 1);
+	struct kiln_completion record = *completion;
 	uint32_t event;
 
 	if (q->broken)
 		return;
+	if (inject(sim, q, KILN_SIM_FAULT_COOKIE))
+		record.cookie = ~record.cookie;
 	if (!sim->memory.host->dma_write(sim->memory.opaque,
-					 q->cq + offset * sizeof(*record),
-					 record, sizeof(*record))) {
+					 q->cq + offset * sizeof(record),
+					 &record, sizeof(record))) {
 		fw_ring_broken(sim, q, "completion ring does not answer");
 		return;
 	}
 	q->cq_tail++;
+	if (inject(sim, q, KILN_SIM_FAULT_INDEX))
+		q->cq_tail ^= 1u << 31;
 	if (!store32(sim, CTL(q, cq_tail), q->cq_tail)) {
 		fw_ring_broken(sim, q, "control block does not answer");
 		return;

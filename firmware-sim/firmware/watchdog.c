@@ -7,14 +7,15 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* When the command on this core is over its limit; UINT64_MAX: never, or has been told. */
-static uint64_t due(struct kiln_sim *sim, struct fw_core *c, uint64_t now)
+/* When the command on this core is over its limit, or should have stopped; UINT64_MAX: never. */
+static uint64_t due(struct fw_core *c, uint64_t now)
 {
 	uint64_t start = __atomic_load_n(&c->start_ns, __ATOMIC_RELAXED);
 
-	(void)sim;
-	if (c->state != FW_CORE_TAKEN || c->timed_out)
+	if (c->state != FW_CORE_TAKEN)
 		return UINT64_MAX;
+	if (c->timed_out)
+		return c->timeout_ns + FW_STUCK_NS;
 	return (start ? start : now) + c->limit_ns;
 }
 
@@ -26,9 +27,15 @@ void fw_watchdog_tick(struct kiln_sim *sim)
 	for (unsigned int i = 0; i < sim->config.cores; i++) {
 		struct fw_core *c = &sim->core[i];
 
-		if (due(sim, c, now) > now)
+		if (due(c, now) > now)
 			continue;
+		if (c->timed_out) {
+			/* Its memory is in use until it stops, so nobody can be told anything. */
+			fw_crash(sim, KILN_BOOT_STUCK, "core %u does not stop", i);
+			return;
+		}
 		c->timed_out = true;
+		c->timeout_ns = now;
 		kiln_core_abort(fw_core_engine(sim, i), KILN_ST_TIMEOUT);
 	}
 	if (now >= sim->beat_ns) {
@@ -57,7 +64,7 @@ uint64_t fw_watchdog_deadline(struct kiln_sim *sim)
 	uint64_t now = fw_now(sim), when = sim->beat_ns;
 
 	for (unsigned int i = 0; i < sim->config.cores; i++)
-		when = sooner(when, due(sim, &sim->core[i], now));
+		when = sooner(when, due(&sim->core[i], now));
 	if (sim->stalled_count || sim->admin_used)
 		when = sooner(when, sim->poll_ns);
 	return when;

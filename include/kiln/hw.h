@@ -70,6 +70,15 @@
 #define KILN_REG_ADMIN_LOG2	0x138	/* rw: log2 of the admin ring's entries */
 #define KILN_REG_HEARTBEAT	0x140	/* ro: grows while the firmware lives */
 #define KILN_REG_FAULTS		0x144	/* ro: contexts stopped since boot */
+#define KILN_REG_LOG_HEAD	0x148	/* ro: bytes that the firmware has logged since power-on */
+
+/*
+ * The end of the firmware's log, text in lines: byte n of it stands in the word
+ * at KILN_LOG_BASE + n % KILN_LOG_BYTES / 4 * 4. Only power-on empties it, so
+ * it tells of a crash after the reset, too.
+ */
+#define KILN_LOG_BASE		0x10000
+#define KILN_LOG_BYTES		8192
 
 #define KILN_MAGIC		0x4e4c494b	/* "KILN" */
 #define KILN_VERSION(major, minor)	((uint32_t)(major) << 16 | (minor))
@@ -93,6 +102,7 @@ enum kiln_boot_error {
 	KILN_BOOT_ADMIN_RING	= 2,	/* misaligned, or log2 out of range */
 	KILN_BOOT_DMA		= 3,	/* the admin ring cannot be reached */
 	KILN_BOOT_CRASHED	= 4,
+	KILN_BOOT_STUCK		= 5,	/* a core does not stop: its DMA gets no answer */
 };
 
 /* ---------------------------------------------------------------- rings -- */
