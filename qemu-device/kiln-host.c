@@ -105,7 +105,8 @@ static void *kiln_map(KilnState *s, uint64_t addr, dma_addr_t *len,
 {
     KilnMapping m = { .addr = addr, .len = *len, .dir = dir };
 
-    if (!kiln_host_task(s, kiln_map_task, &m) || !m.host || !m.len) {
+    if (qatomic_read(&s->gone) ||
+        !kiln_host_task(s, kiln_map_task, &m) || !m.host || !m.len) {
         trace_kiln_dma_error(addr, *len, dir == DMA_DIRECTION_FROM_DEVICE);
         return NULL;
     }
@@ -217,7 +218,8 @@ static void kiln_interrupt(void *opaque, unsigned int vector)
     KilnState *s = opaque;
 
     trace_kiln_interrupt(vector);
-    if (vector >= KILN_MSIX_VECTORS) {
+    if (vector >= KILN_MSIX_VECTORS || qatomic_read(&s->gone) ||
+        (qatomic_read(&s->lose_irq) && qatomic_xchg(&s->lose_irq, false))) {
         return;
     }
     /* Not the first: the bottom half is on its way already. */

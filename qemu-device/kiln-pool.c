@@ -80,7 +80,20 @@ void kiln_pool_retire(KilnState *s)
         trace_kiln_retire(ctz32(ran));
         s->computing--;
         kiln_sim_retire(s->sim, ctz32(ran));
+        kiln_inject_retired(s);
     }
+}
+
+/* The card is being reset: what was stuck is not any more. */
+void kiln_pool_unstick(KilnState *s)
+{
+    KilnPool *p = &s->pool;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    p->ran |= p->stuck;
+    p->stuck = 0;
+    p->stick = false;
+    qemu_cond_signal(&p->came_out);
 }
 
 /* Wait until there is something to retire; false when it is past end. */
@@ -220,7 +233,9 @@ static void *kiln_pool_thread(void *opaque)
             trace_kiln_run(core);
             kiln_sim_run(s->sim, core);
             qemu_mutex_lock(&p->lock);
-            p->ran |= 1u << core;
+            /* A DMA without an answer: only a reset gets the core out. */
+            *(p->stick ? &p->stuck : &p->ran) |= 1u << core;
+            p->stick = false;
             p->on_duty++;
             qemu_cond_signal(&p->came_out);
             qemu_mutex_unlock(&p->lock);

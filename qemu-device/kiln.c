@@ -53,7 +53,7 @@ static uint64_t kiln_reg_read(void *opaque, hwaddr addr, unsigned size)
         return UINT64_MAX;
     }
     kiln_lock(s);
-    if (!s->stuck) {
+    if (!s->stuck && !s->gone) {
         value = kiln_sim_reg_read(s->sim, addr);
     }
     kiln_unlock(s);
@@ -71,8 +71,11 @@ static void kiln_reg_write(void *opaque, hwaddr addr, uint64_t value,
     }
     trace_kiln_reg_write(addr, value);
     kiln_lock(s);
-    if (!s->stuck) {
+    if (!s->stuck && !s->gone) {
         kiln_sim_reg_write(s->sim, addr, value);
+        if (addr == KILN_REG_CTRL && value & KILN_CTRL_RESET) {
+            kiln_pool_unstick(s);
+        }
     }
     kiln_unlock(s);
 }
@@ -92,7 +95,9 @@ static void kiln_doorbell_write(void *opaque, hwaddr addr, uint64_t value,
         return;
     }
     trace_kiln_doorbell(addr / KILN_DOORBELL_STRIDE);
-    kiln_sim_doorbell(s->sim, addr / KILN_DOORBELL_STRIDE);
+    if (!qatomic_read(&s->gone)) {
+        kiln_sim_doorbell(s->sim, addr / KILN_DOORBELL_STRIDE);
+    }
 }
 
 static const MemoryRegionOps kiln_reg_ops = {
@@ -121,6 +126,7 @@ static bool kiln_quiesce(KilnState *s)
 
     kiln_host_refuse(s, true);
     kiln_sim_stop(s->sim);
+    kiln_pool_unstick(s);
     do {
         kiln_pool_retire(s);
         if (kiln_sim_idle(s->sim)) {
@@ -135,6 +141,7 @@ static void kiln_reset_hold(Object *obj, ResetType type)
     KilnState *s = KILN(obj);
 
     kiln_lock(s);
+    kiln_inject_reset(s);
     s->stuck = !kiln_quiesce(s);
     if (s->stuck) {
         error_report("kiln: a core has not stopped within %d s; "
@@ -152,9 +159,17 @@ static void kiln_reset_hold(Object *obj, ResetType type)
     kiln_unlock(s);
 }
 
+static uint32_t kiln_read_config(PCIDevice *pdev, uint32_t addr, int len)
+{
+    return KILN(pdev)->gone ? UINT32_MAX : pci_default_read_config(pdev, addr, len);
+}
+
 static void kiln_write_config(PCIDevice *pdev, uint32_t addr, uint32_t value,
                               int len)
 {
+    if (KILN(pdev)->gone) {
+        return;
+    }
     pci_default_write_config(pdev, addr, value, len);
     pcie_cap_flr_write_config(pdev, addr, value, len);
 }
@@ -295,6 +310,7 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
     qemu_mutex_init(&s->turn);
     qemu_mutex_init(&s->lock);
     kiln_host_init(s);
+    kiln_inject_init(s);
     s->sim = kiln_sim_init(mem, &config, memory_region_get_ram_ptr(&s->hbm),
                            &kiln_host, s);
     kiln_pool_start(s);
@@ -312,6 +328,7 @@ static void kiln_exit(PCIDevice *pdev)
     kiln_unlock(s);
     kiln_pool_stop(s);
 
+    kiln_inject_cleanup(s);
     kiln_host_cleanup(s);
     qemu_mutex_destroy(&s->lock);
     qemu_mutex_destroy(&s->turn);
@@ -345,6 +362,7 @@ static void kiln_class_init(ObjectClass *class, void *data)
 
     pc->realize = kiln_realize;
     pc->exit = kiln_exit;
+    pc->config_read = kiln_read_config;
     pc->config_write = kiln_write_config;
     pc->vendor_id = KILN_PCI_VENDOR_ID;
     pc->device_id = KILN_PCI_DEVICE_ID;
@@ -354,6 +372,7 @@ static void kiln_class_init(ObjectClass *class, void *data)
     dc->desc = "Kiln accelerator card";
     dc->vmsd = &kiln_vmstate;
     device_class_set_props(dc, kiln_properties);
+    kiln_inject_class_init(class);
     object_class_property_set_description(class, "generation",
                                           "trn1, trn2 or trn3");
     object_class_property_set_description(class, "cores", "1 to 8");

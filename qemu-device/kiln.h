@@ -44,7 +44,26 @@ typedef struct KilnPool {
     uint64_t deadline;      /* the keeper's, in ns of get_clock() */
     bool quit;
     bool kicked;            /* atomic: something happened since the last look */
+    bool stick;             /* the next core that has run is not let out */
+    uint32_t stuck;         /* cores that were not, until somebody resets */
 } KilnPool;
+
+/* Faults that can be injected, see kiln-inject.c. */
+enum {
+    KILN_INJECT_FIRMWARE_CRASH,
+    KILN_INJECT_FIRMWARE_HANG,
+    KILN_INJECT_LOST_IRQ,
+    KILN_INJECT_STUCK_DMA,
+    KILN_INJECT_BAD_COMPLETION,
+    KILN_INJECT_BAD_INDEX,
+    KILN_INJECT_ALL_ONES,
+    KILN_INJECT_KINDS
+};
+
+typedef struct KilnInject {
+    bool wanted;
+    uint64_t after;         /* commands that are to run before */
+} KilnInject;
 
 struct KilnState {
     PCIDevice parent_obj;
@@ -59,6 +78,7 @@ struct KilnState {
     MemoryRegion regs;
     MemoryRegion doorbells;
     MemoryRegion hbm;
+    MemoryRegion ones;      /* in front of hbm when the card is gone */
 
     QemuMutex turn;         /* a queue before lock, see kiln_lock() */
     QemuMutex lock;         /* the card's lock of kiln_sim.h; inside the BQL */
@@ -70,6 +90,11 @@ struct KilnState {
 
     QEMUBH *msix_bh;
     uint32_t pending;       /* atomic: MSI-X vectors that msix_bh is to raise */
+
+    KilnInject inject[KILN_INJECT_KINDS];   /* what has not happened yet */
+    bool lose_irq;          /* atomic: the next one gets lost */
+    bool gone;              /* atomic: reads as all ones, until it is reset */
+    QEMUBH *gone_bh;
 
     /*
      * Behind an IOMMU, every DMA needs the BQL: QEMU's IOMMUs raise interrupts
@@ -93,6 +118,13 @@ void kiln_host_cleanup(KilnState *s);
 bool kiln_host_task(KilnState *s, KilnTaskFunc *func, void *arg);
 void kiln_host_refuse(KilnState *s, bool refuse);
 
+/* kiln-inject.c */
+void kiln_inject_init(KilnState *s);
+void kiln_inject_cleanup(KilnState *s);
+void kiln_inject_class_init(ObjectClass *class);
+void kiln_inject_retired(KilnState *s);
+void kiln_inject_reset(KilnState *s);
+
 /* kiln-pool.c */
 void kiln_lock(KilnState *s);
 void kiln_unlock(KilnState *s);
@@ -101,5 +133,6 @@ void kiln_pool_stop(KilnState *s);
 void kiln_pool_kick(KilnState *s);
 void kiln_pool_retire(KilnState *s);
 bool kiln_pool_wait(KilnState *s, int64_t end);
+void kiln_pool_unstick(KilnState *s);
 
 #endif

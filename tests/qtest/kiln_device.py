@@ -739,6 +739,11 @@ def test_properties():
             ("generation=foo", "generation must be trn1, trn2 or trn3, not 'foo'"),
             ("generation=", "generation must be trn1, trn2 or trn3, not ''"),
             ("threads=9", "threads must be 0"),
+            ("inject=fire", "inject must be of none, firmware-crash, firmware-hang, lost-irq, stuck-dma, "
+             "bad-completion, bad-index, all-ones, not 'fire'"),
+            ("inject=lost-irq+", "not ''"),
+            ("inject=lost-irq:before=3", "after 'lost-irq:' comes after=N, a number of commands, not 'before=3'"),
+            ("inject=lost-irq:after=x", "not 'after=x'"),
             ("nonsense=1", "nonsense")):
         done = subprocess.run([QEMU, *FIRMWARE, "-machine", "q35", "-accel", "qtest", "-nodefaults", "-display", "none",
                                "-S", "-device", f"kiln,{device}"], stdin=subprocess.DEVNULL, capture_output=True,
