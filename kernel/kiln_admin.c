@@ -67,15 +67,16 @@ void kiln_admin_fail(struct kiln_device *kdev, int error)
 	wake_up_all(&admin->room);
 }
 
-/* Take answers out; true if there was one. Interrupt. */
+/* Take answers out; true if there was one. Any context. */
 bool kiln_admin_process(struct kiln_device *kdev)
 {
 	struct kiln_admin *admin = &kdev->admin;
 	struct kiln_completion answer;
+	unsigned long flags;
 	bool any = false;
 	int ret = 0;
 
-	spin_lock(&admin->lock);
+	spin_lock_irqsave(&admin->lock, flags);
 	if (!admin->ring.sq || admin->error)
 		goto out;
 	do {
@@ -96,14 +97,15 @@ bool kiln_admin_process(struct kiln_device *kdev)
 			dev_err_ratelimited(kdev->drm.dev,
 					    "admin queue: answer to a command that was not sent (%#llx)\n",
 					    answer.cookie);
+			kiln_hw_broken(kdev, kdev->epoch);
 		}
 	} while (!ret && kiln_ring_rearm(&admin->ring));
 	if (ret) {
 		dev_err_ratelimited(kdev->drm.dev, "admin queue: completion index out of range\n");
-		queue_work(kdev->wq, &kdev->reset_work);
+		kiln_hw_broken(kdev, kdev->epoch);
 	}
 out:
-	spin_unlock(&admin->lock);
+	spin_unlock_irqrestore(&admin->lock, flags);
 	return any;
 }
 
@@ -119,7 +121,7 @@ static bool kiln_admin_get_slot(struct kiln_device *kdev, u32 epoch,
 	spin_lock_irq(&admin->lock);
 	error = admin->error;
 	if (!error && kdev->epoch != epoch)
-		error = -EIO;
+		error = kiln_lost_errno(kdev);
 	for (i = 0; !error && i < KILN_ADMIN_DEPTH; i++) {
 		if (admin->slots[i].busy)
 			continue;
@@ -151,6 +153,8 @@ static bool kiln_admin_wait(struct kiln_device *kdev, struct kiln_admin_slot *sl
 	do {
 		if (wait_for_completion_timeout(&slot->answered, HZ))
 			return true;
+		/* An interrupt may have been lost. */
+		kiln_admin_process(kdev);
 		if (kiln_hw_read(kdev, KILN_REG_STATUS) != KILN_STATE_READY)
 			return completion_done(&slot->answered);
 	} while (time_before(jiffies, end));
@@ -173,7 +177,7 @@ static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct k
 	spin_lock_irq(&admin->lock);
 	/* Between then and now the card may have been given up. */
 	if (admin->error || kdev->epoch != epoch) {
-		slot->result = admin->error ?: -EIO;
+		slot->result = admin->error ?: kiln_lost_errno(kdev);
 		complete(&slot->answered);
 	} else {
 		cmd->cookie = (u64)slot->generation << 32 | (slot - admin->slots);
@@ -209,8 +213,8 @@ static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct k
 
 silent:
 	drm_err(&kdev->drm, "the firmware does not answer admin command %#x\n", cmd->opcode);
-	kiln_hw_reset(kdev, epoch);
-	return -EIO;
+	kiln_hw_reset(kdev, epoch, "does not answer");
+	return kiln_lost_errno(kdev);
 }
 
 /*

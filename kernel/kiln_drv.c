@@ -28,8 +28,11 @@
 
 static int kiln_open(struct drm_device *drm, struct drm_file *file)
 {
-	struct kiln_file *kfile = kzalloc(sizeof(*kfile), GFP_KERNEL);
+	struct kiln_file *kfile;
 
+	if (READ_ONCE(to_kiln_device(drm)->wedged))
+		return kiln_bad(to_kiln_device(drm), -ENODEV, "the card is wedged");
+	kfile = kzalloc(sizeof(*kfile), GFP_KERNEL);
 	if (!kfile)
 		return -ENOMEM;
 	kfile->kdev = to_kiln_device(drm);
@@ -274,15 +277,19 @@ static void kiln_shutdown(struct pci_dev *pdev)
 	kiln_queue_fail_all(kdev, -ENODEV);
 }
 
-/* Somebody resets the function by sysfs: nothing of before is left, so start again. */
+/* Somebody resets the function, by sysfs for instance. */
+static void kiln_reset_prepare(struct pci_dev *pdev)
+{
+	kiln_hw_reset_prepare(pci_get_drvdata(pdev));
+}
+
 static void kiln_reset_done(struct pci_dev *pdev)
 {
-	struct kiln_device *kdev = pci_get_drvdata(pdev);
-
-	kiln_hw_reset(kdev, READ_ONCE(kdev->epoch));
+	kiln_hw_reset_done(pci_get_drvdata(pdev));
 }
 
 static const struct pci_error_handlers kiln_err_handlers = {
+	.reset_prepare = kiln_reset_prepare,
 	.reset_done = kiln_reset_done,
 };
 

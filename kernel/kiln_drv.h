@@ -109,9 +109,23 @@ struct kiln_device {
 	struct workqueue_struct *wq;
 	/** @reset_work: for those who find a broken card where they cannot sleep. */
 	struct work_struct reset_work;
-	/** @watchdog: looks whether the firmware lives. */
+	/** @broken_epoch: in which they did. */
+	u32 broken_epoch;
+	/** @watchdog: looks whether the firmware lives, and for what an interrupt should have told. */
 	struct delayed_work watchdog;
+	/** @heartbeat: KILN_REG_HEARTBEAT when it last changed; the watchdog's. */
+	u32 heartbeat;
+	/** @heartbeat_at: jiffies of that. */
+	unsigned long heartbeat_at;
+	/** @ping_at: jiffies of the watchdog's next admin command. */
+	unsigned long ping_at;
 };
+
+/* What becomes of things that a reset has lost, or a card that never comes back. */
+static inline int kiln_lost_errno(struct kiln_device *kdev)
+{
+	return READ_ONCE(kdev->wedged) ? -ENODEV : -EIO;
+}
 
 static inline struct kiln_device *to_kiln_device(struct drm_device *drm)
 {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/dma-fence.h>
 #include <linux/iopoll.h>
+#include <linux/jiffies.h>
 #include <linux/pci.h>
 
 #include <drm/drm_drv.h>
@@ -12,7 +14,10 @@
 
 #define KILN_BOOT_US		(20 * USEC_PER_SEC)
 #define KILN_STOP_US		(20 * USEC_PER_SEC)
-#define KILN_WATCHDOG_PERIOD	(5 * HZ)
+#define KILN_WATCHDOG_PERIOD	HZ
+#define KILN_PING_PERIOD	(5 * HZ)
+/* Ten beats: the host below an emulated card may be busy. */
+#define KILN_HEARTBEAT_LIMIT	(5 * HZ)
 
 static u64 kiln_hw_read64(struct kiln_device *kdev, u32 offset)
 {
@@ -38,19 +43,49 @@ static void kiln_hw_reset_work(struct work_struct *work)
 
 	if (!drm_dev_enter(&kdev->drm, &idx))
 		return;
-	kiln_hw_reset(kdev, READ_ONCE(kdev->epoch));
+	kiln_hw_reset(kdev, READ_ONCE(kdev->broken_epoch), "has stopped, or talks nonsense");
 	drm_dev_exit(idx);
 }
 
+/* The card, or what it did in @epoch, is broken. Any context. */
+void kiln_hw_broken(struct kiln_device *kdev, u32 epoch)
+{
+	/* What a reset leaves behind is no reason for another one. */
+	if (epoch != READ_ONCE(kdev->epoch))
+		return;
+	WRITE_ONCE(kdev->broken_epoch, epoch);
+	queue_work(kdev->wq, &kdev->reset_work);
+}
+
+/* Why the card is of no use; NULL: it seems well. */
+static const char *kiln_hw_trouble(struct kiln_device *kdev)
+{
+	u32 heartbeat = kiln_hw_read(kdev, KILN_REG_HEARTBEAT);
+
+	if (kiln_hw_gone(kdev))
+		return "does not answer";
+	if (kiln_hw_read(kdev, KILN_REG_STATUS) != KILN_STATE_READY)
+		return "has stopped";
+	if (heartbeat != kdev->heartbeat) {
+		kdev->heartbeat = heartbeat;
+		kdev->heartbeat_at = jiffies;
+	}
+	if (time_after(jiffies, kdev->heartbeat_at + KILN_HEARTBEAT_LIMIT))
+		return "has no heartbeat";
+	return NULL;
+}
+
 /*
- * Ask the firmware now and then whether it lives. KILN_REG_HEARTBEAT is not
- * enough: it grows also in a card that cannot reach memory or interrupt us.
- * kiln_admin_ping() resets a card that gives no answer.
+ * Does the firmware live? KILN_REG_HEARTBEAT alone cannot tell: it grows also in
+ * a card that cannot reach memory. So there is a command now and then;
+ * kiln_admin_ping() resets a card that gives no answer. And interrupts get
+ * lost: what stands in the rings is taken out here, if by nobody else.
  */
 static void kiln_hw_watchdog_work(struct work_struct *work)
 {
 	struct kiln_device *kdev = container_of(work, struct kiln_device, watchdog.work);
 	u32 epoch = READ_ONCE(kdev->epoch);
+	const char *trouble;
 	int idx;
 
 	if (!drm_dev_enter(&kdev->drm, &idx))
@@ -58,12 +93,13 @@ static void kiln_hw_watchdog_work(struct work_struct *work)
 	if (READ_ONCE(kdev->wedged))
 		goto out;
 
-	if (kiln_hw_read(kdev, KILN_REG_STATUS) == KILN_STATE_READY) {
+	kiln_queue_poll_all(kdev);
+	trouble = kiln_hw_trouble(kdev);
+	if (trouble) {
+		kiln_hw_reset(kdev, epoch, trouble);
+	} else if (time_after_eq(jiffies, kdev->ping_at)) {
+		kdev->ping_at = jiffies + KILN_PING_PERIOD;
 		kiln_admin_ping(kdev, epoch);
-	} else {
-		drm_err(&kdev->drm, "the firmware has stopped, error %u\n",
-			kiln_hw_read(kdev, KILN_REG_ERROR));
-		kiln_hw_reset(kdev, epoch);
 	}
 	kiln_queue_expire_fences(kdev);
 	queue_delayed_work(kdev->wq, &kdev->watchdog, KILN_WATCHDOG_PERIOD);
@@ -73,6 +109,8 @@ out:
 
 void kiln_hw_start_watchdog(struct kiln_device *kdev)
 {
+	kdev->heartbeat_at = jiffies;
+	kdev->ping_at = jiffies + KILN_PING_PERIOD;
 	queue_delayed_work(kdev->wq, &kdev->watchdog, KILN_WATCHDOG_PERIOD);
 }
 
@@ -220,41 +258,96 @@ void kiln_hw_stop(struct kiln_device *kdev)
 }
 
 /*
- * Reset a card that does not answer. Whatever it holds is lost: commands end
- * in -EIO, and so do later ones in the queues and VMs of before. When this
- * returns, the card does no DMA into what it was given before @epoch ended.
+ * Nothing of this epoch is on the card any more, and it does no DMA: every
+ * command ends in @error, and so do later ones in the queues and VMs of now.
  */
-void kiln_hw_reset(struct kiln_device *kdev, u32 epoch)
+static void kiln_hw_end_epoch(struct kiln_device *kdev, int error)
 {
-	struct pci_dev *pdev = to_pci_dev(kdev->drm.dev);
+	kiln_admin_fail(kdev, error);
+	kiln_queue_fail_all(kdev, error);
+}
+
+/* The card does not come back. reset_lock is held. */
+static void kiln_hw_wedge(struct kiln_device *kdev, int ret)
+{
+	WRITE_ONCE(kdev->wedged, true);
+	pci_clear_master(to_pci_dev(kdev->drm.dev));
+	kiln_hw_end_epoch(kdev, -ENODEV);
+	drm_err(&kdev->drm, "wedged: the card did not come back (%d): unbind it, or remove and rescan it on the PCI bus\n",
+		ret);
+}
+
+/* Stop the card: what it does is lost. reset_lock is held. */
+static int kiln_hw_down_locked(struct kiln_device *kdev)
+{
+	bool cookie = dma_fence_begin_signalling();
+	int ret;
+
+	ret = kiln_hw_function_reset(kdev);
+	pci_clear_master(to_pci_dev(kdev->drm.dev));
+	/* Now nothing moves: tell those who wait. */
+	kiln_hw_end_epoch(kdev, ret == -ENODEV ? -ENODEV : -EIO);
+	dma_fence_end_signalling(cookie);
+	return ret;
+}
+
+/* Boot a card that is off, or give it up. reset_lock is held. */
+static void kiln_hw_up_locked(struct kiln_device *kdev)
+{
+	int ret;
+
+	spin_lock_irq(&kdev->admin.lock);
+	kiln_ring_clear(&kdev->admin.ring);
+	spin_unlock_irq(&kdev->admin.lock);
+	ret = kiln_hw_gone(kdev) ? -ENODEV : kiln_hw_boot(kdev);
+	if (ret) {
+		kiln_hw_wedge(kdev, ret);
+		return;
+	}
+	kdev->heartbeat_at = jiffies;
+	drm_info(&kdev->drm, "the card is up again\n");
+}
+
+/*
+ * Reset a card that is of no use, or wedge it. When this returns, the card does
+ * no DMA into what it was given before @epoch ended.
+ */
+void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
+{
 	int ret;
 
 	mutex_lock(&kdev->reset_lock);
-	if (kdev->epoch != epoch || kdev->wedged)
-		goto out;
-
-	drm_err(&kdev->drm, "resetting the card; every command on it ends in -EIO\n");
-	ret = kiln_hw_function_reset(kdev);
-	pci_clear_master(pdev);
-
-	/* Now nothing of the old epoch moves: tell those who wait. */
-	kiln_admin_fail(kdev, -EIO);
-	kiln_queue_fail_all(kdev, -EIO);
-
-	if (!ret) {
-		spin_lock_irq(&kdev->admin.lock);
-		kiln_ring_clear(&kdev->admin.ring);
-		spin_unlock_irq(&kdev->admin.lock);
-		ret = kiln_hw_boot(kdev);
+	if (kdev->epoch == epoch && !kdev->wedged) {
+		drm_err(&kdev->drm, "resetting the card, because it %s (state %u, error %u); every command on it is lost\n",
+			why, kiln_hw_read(kdev, KILN_REG_STATUS),
+			kiln_hw_read(kdev, KILN_REG_ERROR));
+		ret = kiln_hw_down_locked(kdev);
+		if (ret)
+			kiln_hw_wedge(kdev, ret);
+		else
+			kiln_hw_up_locked(kdev);
 	}
-	if (ret) {
-		WRITE_ONCE(kdev->wedged, true);
-		pci_clear_master(pdev);
-		drm_err(&kdev->drm, "the card did not come back (%d): unbind it, or remove and rescan it on the PCI bus\n",
-			ret);
-	} else {
-		drm_info(&kdev->drm, "the card is up again\n");
-	}
-out:
 	mutex_unlock(&kdev->reset_lock);
+}
+
+/*
+ * Somebody else is going to reset the function, and nobody may touch it until
+ * kiln_hw_reset_done(). Both are called by the same thread.
+ */
+void kiln_hw_reset_prepare(struct kiln_device *kdev)
+{
+	mutex_lock(&kdev->reset_lock);
+	if (!kdev->wedged) {
+		drm_err(&kdev->drm, "the card is being reset; every command on it is lost\n");
+		kiln_hw_down_locked(kdev);
+	}
+}
+
+/* A card that was wedged gets another chance. */
+void kiln_hw_reset_done(struct kiln_device *kdev)
+{
+	WRITE_ONCE(kdev->wedged, false);
+	kiln_hw_up_locked(kdev);
+	mutex_unlock(&kdev->reset_lock);
+	kiln_hw_start_watchdog(kdev);
 }

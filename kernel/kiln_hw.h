@@ -25,7 +25,10 @@ static inline void kiln_hw_doorbell(struct kiln_device *kdev, u32 queue)
 int kiln_hw_init(struct kiln_device *kdev);
 int kiln_hw_boot(struct kiln_device *kdev);
 void kiln_hw_stop(struct kiln_device *kdev);
-void kiln_hw_reset(struct kiln_device *kdev, u32 epoch);
+void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why);
+void kiln_hw_broken(struct kiln_device *kdev, u32 epoch);
+void kiln_hw_reset_prepare(struct kiln_device *kdev);
+void kiln_hw_reset_done(struct kiln_device *kdev);
 void kiln_hw_start_watchdog(struct kiln_device *kdev);
 void kiln_hw_stop_watchdog(struct kiln_device *kdev);
 

@@ -41,7 +41,7 @@ static irqreturn_t kiln_irq_admin(int irq, void *data)
 	any = kiln_irq_process(vector);
 	any |= kiln_admin_process(kdev);
 	if (!any && kiln_hw_read(kdev, KILN_REG_STATUS) == KILN_STATE_FAILED)
-		queue_work(kdev->wq, &kdev->reset_work);
+		kiln_hw_broken(kdev, READ_ONCE(kdev->epoch));
 	return IRQ_HANDLED;
 }
 

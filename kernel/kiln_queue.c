@@ -118,21 +118,22 @@ static bool kiln_queue_process_one(struct kiln_queue *queue, bool *any)
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 
-	if (ret < 0) {
+	/* Either way some command never ends by itself. */
+	if (ret < 0)
 		dev_err_ratelimited(queue->kdev->drm.dev,
 				    "queue %u: completion index out of range\n", queue->hw_id);
-		queue_work(queue->kdev->wq, &queue->kdev->reset_work);
-	}
+	else if (ret > 0 && !slot)
+		dev_err_ratelimited(queue->kdev->drm.dev,
+				    "queue %u: completion of a command that is not in flight (%#llx)\n",
+				    queue->hw_id, completion.cookie);
+	if (ret < 0 || (ret > 0 && !slot))
+		kiln_hw_broken(queue->kdev, queue->epoch);
 	if (ret <= 0)
 		return false;
 
 	*any = true;
-	if (!slot) {
-		dev_err_ratelimited(queue->kdev->drm.dev,
-				    "queue %u: completion of a command that is not in flight (%#llx)\n",
-				    queue->hw_id, completion.cookie);
+	if (!slot)
 		return true;
-	}
 	trace_kiln_complete(queue, &completion);
 	kiln_fault_record(queue, &completion);
 	kiln_queue_finish(queue, &done);
@@ -164,8 +165,8 @@ static void kiln_queue_fail(struct kiln_queue *queue, int error)
 		bool ended = false;
 
 		spin_lock_irq(&queue->lock);
-		/* The first reason is the one that is told. */
-		if (!queue->error)
+		/* The first reason is the one that is told, but for a card that is gone for ever. */
+		if (!queue->error || error == -ENODEV)
 			queue->error = error;
 		/* A slot that is only reserved is its submitter's to end. */
 		if (slot->state == KILN_SLOT_SUBMITTED) {
@@ -213,6 +214,19 @@ static void kiln_queue_for_each(struct kiln_device *kdev,
 void kiln_queue_fail_all(struct kiln_device *kdev, int error)
 {
 	kiln_queue_for_each(kdev, kiln_queue_fail, error);
+}
+
+static void kiln_queue_poll(struct kiln_queue *queue, int error)
+{
+	if (READ_ONCE(queue->num_free) < queue->depth && kiln_queue_process(queue))
+		drm_dbg(&queue->kdev->drm, "queue %u: completions without an interrupt\n",
+			queue->hw_id);
+}
+
+/* Take out what the card has completed, in case that an interrupt was lost. */
+void kiln_queue_poll_all(struct kiln_device *kdev)
+{
+	kiln_queue_for_each(kdev, kiln_queue_poll, 0);
 }
 
 static void kiln_queue_release(struct kiln_queue *queue, int error)
@@ -440,7 +454,7 @@ void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile)
 	ret = kiln_admin_queue_destroy(kdev, queue->epoch, queue->hw_id);
 	if (ret && ret != -EIO && ret != -ENODEV) {
 		drm_err(&kdev->drm, "queue %u does not go away: %d\n", queue->hw_id, ret);
-		kiln_hw_reset(kdev, queue->epoch);
+		kiln_hw_reset(kdev, queue->epoch, "keeps a queue");
 	}
 	kiln_irq_remove_queue(kdev, queue);
 	kiln_queue_fail(queue, -ECANCELED);

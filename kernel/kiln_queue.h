@@ -155,6 +155,7 @@ bool kiln_queue_process(struct kiln_queue *queue);
 void kiln_queue_fail_all(struct kiln_device *kdev, int error);
 void kiln_queue_release_all(struct kiln_device *kdev);
 void kiln_queue_expire_fences(struct kiln_device *kdev);
+void kiln_queue_poll_all(struct kiln_device *kdev);
 
 struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue);
 u64 kiln_queue_cookie(struct kiln_queue *queue, struct kiln_slot *slot);

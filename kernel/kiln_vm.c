@@ -254,7 +254,7 @@ static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 		if (err && err != -EIO && err != -ENODEV) {
 			drm_err(&vm->kdev->drm, "context %u: TLB flush failed: %d\n",
 				vm->hw_id, err);
-			kiln_hw_reset(vm->kdev, vm->epoch);
+			kiln_hw_reset(vm->kdev, vm->epoch, "keeps translations");
 			err = -EIO;
 		}
 		ret = ret ?: err;
@@ -361,7 +361,8 @@ int kiln_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file
 	if (vm->dead)
 		ret = kiln_bad(kdev, -ENOENT, "vm_id %u", args->vm_id);
 	else if (vm->epoch != READ_ONCE(kdev->epoch))
-		ret = kiln_bad(kdev, -EIO, "vm %u was lost in a reset", args->vm_id);
+		ret = kiln_bad(kdev, kiln_lost_errno(kdev), "vm %u was lost in a reset",
+			       args->vm_id);
 	else
 		ret = kiln_vm_bind(&bind);
 	mutex_unlock(&vm->lock);
@@ -462,7 +463,7 @@ void kiln_vm_destroy(struct kiln_vm *vm)
 		ret = kiln_admin_context_destroy(kdev, vm->epoch, vm->hw_id);
 		if (ret && ret != -EIO && ret != -ENODEV) {
 			drm_err(&kdev->drm, "context %u does not go away: %d\n", vm->hw_id, ret);
-			kiln_hw_reset(kdev, vm->epoch);
+			kiln_hw_reset(kdev, vm->epoch, "keeps a context");
 		}
 		xa_erase(&kdev->contexts, vm->hw_id);
 	}
