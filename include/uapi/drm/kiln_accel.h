@@ -359,7 +359,10 @@ struct drm_kiln_submit {
 	__u32 done;
 	/** @pad: zero. */
 	__u32 pad;
-	/** @seqno: out: sequence number of the last one taken; they count up by one in a queue. In: zero. */
+	/**
+	 * @seqno: out: sequence number of the last one taken; they count up by
+	 * one in a queue. In: zero.
+	 */
 	__u64 seqno;
 	/** @reserved: zero. */
 	__u64 reserved;
