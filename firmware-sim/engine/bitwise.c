@@ -81,33 +81,29 @@ static void apply(enum kiln_alu op, uint32_t *a, const uint32_t *b, bool reverse
 	}
 }
 
-enum kiln_status kiln_exec_bitwise(struct kiln_core *core, struct stream *s,
-				   const struct kiln_insn *insn)
+enum kiln_status kiln_exec_bitwise(struct kiln_core *core, const struct tiles *t)
 {
+	const struct kiln_insn *insn = t->insn;
 	bool tensor = insn->opcode == KILN_OP_TENSOR_TENSOR;
 	bool reverse0 = !tensor && insn->flags & KILN_F_REVERSE0;
 	bool reverse1 = !tensor && insn->flags & KILN_F_REVERSE1;
 	uint32_t *a = core->row[0], *b = core->row[1];
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
 
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
+		for (uint32_t at = 0; at < t->dst.count; at += CHUNK) {
+			uint32_t n = tile_chunk(&t->dst, at);
 
-			load(&t.src[0], p, at, n, a);
+			load(&t->src[0], p, at, n, a);
 			if (tensor)
-				load(&t.src[1], p, at, n, b);
+				load(&t->src[1], p, at, n, b);
 			else
-				fill(b, &t.col[0], &t.dst, p, insn->imm[0], n);
-			apply(insn->func, a, b, reverse0, n, t.dst.esize);
+				fill(b, &t->col[0], &t->dst, p, insn->imm[0], n);
+			apply(insn->func, a, b, reverse0, n, t->dst.esize);
 			if (insn->func1 != KILN_ALU_BYPASS || reverse1) {
-				fill(b, &t.col[1], &t.dst, p, insn->imm[1], n);
-				apply(insn->func1, a, b, reverse1, n, t.dst.esize);
+				fill(b, &t->col[1], &t->dst, p, insn->imm[1], n);
+				apply(insn->func1, a, b, reverse1, n, t->dst.esize);
 			}
-			store(&t.dst, p, at, n, a);
+			store(&t->dst, p, at, n, a);
 			if (aborted(core))
 				return KILN_ST_OK;
 		}

@@ -134,17 +134,14 @@ enum kiln_status kiln_column_range(struct kiln_core *core,
 	return KILN_ST_OK;
 }
 
-enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
-			     const struct kiln_column *col,
-			     const struct tile *data, struct tile *tile)
+/* A column on the partitions of data. */
+static enum kiln_status column(struct kiln_core *core, const struct stream *s,
+			       const struct kiln_column *col,
+			       const struct tile *data, struct tile *tile)
 {
 	bool psum = col->space == KILN_PSUM;
-	enum kiln_status status;
+	enum kiln_status status = kiln_column_range(core, col, s->reg[col->reg], &tile->lo);
 
-	tile->base = NULL;
-	if (!col->space)
-		return KILN_ST_OK;
-	status = kiln_column_range(core, col, s->reg[col->reg], &tile->lo);
 	if (status != KILN_ST_OK)
 		return status;
 	tile->esize = kiln_dtype_bytes(col->dtype);
@@ -166,32 +163,53 @@ enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
 	return KILN_ST_OK;
 }
 
-enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
-				 const struct kiln_column *col,
-				 const struct tile *data, struct tile *tile)
+/* n elements in each of data's partitions from where col says, to be written. */
+static enum kiln_status wide_column(struct kiln_core *core, const struct stream *s,
+				    const struct kiln_column *col, const struct tile *data,
+				    uint16_t n, struct tile *tile)
 {
-	enum kiln_status status = kiln_column(core, s, col, data, tile);
+	struct kiln_operand op = { .space = col->space, .dtype = col->dtype,
+				   .partition = data->partition,
+				   .partitions = data->partitions, .addr = col->addr,
+				   .reg = col->reg, .ndim = 1, .size = { n },
+				   .stride = { 1 } };
 
-	if (status == KILN_ST_OK && tile->base)
-		kiln_tile_written(core, tile);
-	return status;
+	return kiln_tile_out(core, s, &op, tile);
 }
 
 enum kiln_status kiln_tiles(struct kiln_core *core, const struct stream *s,
 			    const struct kiln_insn *insn, struct tiles *t)
 {
+	const struct kiln_rule *rule = &kiln_rules[insn->opcode];
 	enum kiln_status status = KILN_ST_OK;
 
+	t->s = s;
+	t->insn = insn;
 	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++) {
+		const struct kiln_operand *op = &insn->src[i];
+
 		t->src[i].base = NULL;
-		if (insn->src[i].space == KILN_SBUF || insn->src[i].space == KILN_PSUM)
-			status = kiln_tile(core, s, &insn->src[i], &t->src[i]);
+		if (op->space == KILN_SBUF || op->space == KILN_PSUM)
+			status = rule->src[i].how == R_WRITTEN ?
+				kiln_tile_out(core, s, op, &t->src[i]) :
+				kiln_tile(core, s, op, &t->src[i]);
 	}
-	if (status == KILN_ST_OK)
+	t->dst.base = NULL;
+	if (status == KILN_ST_OK && insn->dst.space)
 		status = kiln_tile_out(core, s, &insn->dst, &t->dst);
-	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++)
-		status = kiln_column(core, s, &insn->col[i],
-				     t->src[0].base ? &t->src[0] : &t->dst, &t->col[i]);
+	for (unsigned int i = 0; i < 2 && status == KILN_ST_OK; i++) {
+		const struct kiln_column *col = &insn->col[i];
+		uint8_t how = rule->col[i].how;
+		const struct tile *data = t->src[0].base && how == R_READ ? &t->src[0] : &t->dst;
+
+		t->col[i].base = NULL;
+		if (!col->space)
+			continue;
+		status = how == R_WRITTEN8 ? wide_column(core, s, col, data, 8, &t->col[i]) :
+					     column(core, s, col, data, &t->col[i]);
+		if (status == KILN_ST_OK && how == R_WRITTEN)
+			kiln_tile_written(core, &t->col[i]);
+	}
 	return status;
 }
 

@@ -30,29 +30,10 @@ static float scan(const struct kiln_insn *insn, float *z, const float *a, const 
 	return carry;
 }
 
-enum kiln_status kiln_exec_tensor_tensor_scan(struct kiln_core *core, struct stream *s,
-					      const struct kiln_insn *insn)
+const float *kiln_chunk_scan(struct kiln_core *core, struct chunk *c)
 {
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float carry = tile_scalar(&t.col[0], p, insn->imm[0]);
-
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
-			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
-
-			carry = scan(insn, core->z, a, b, carry, n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
+	c->s0 = scan(c->insn, core->z, c->a, c->b, c->s0, c->n);
+	return core->z;
 }
 
 static float sum(const struct kiln_core *core, const float *x, uint32_t n)
@@ -69,20 +50,14 @@ static float sum(const struct kiln_core *core, const float *x, uint32_t n)
  * all in fp32. Sums are those of TENSOR_REDUCE; the second is over the squares
  * of x - mean. Of no elements all three are 0.
  */
-enum kiln_status kiln_exec_bn_stats(struct kiln_core *core, struct stream *s,
-				    const struct kiln_insn *insn)
+enum kiln_status kiln_exec_bn_stats(struct kiln_core *core, const struct tiles *t)
 {
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		const float *x = kiln_tile_load(core, &t.src[0], p, 0, t.src[0].count, core->x);
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
+		const float *x = kiln_tile_load(core, &t->src[0], p, 0, t->src[0].count, core->x);
 		float out[6] = { 0 };
 
 		for (uint32_t odd = 0; odd < 2; odd++) {
-			uint32_t n = (t.src[0].count + 1 - odd) / 2;
+			uint32_t n = (t->src[0].count + 1 - odd) / 2;
 			float *o = out + 3 * odd;
 
 			if (!n)
@@ -96,7 +71,7 @@ enum kiln_status kiln_exec_bn_stats(struct kiln_core *core, struct stream *s,
 			core->ops->binary(KILN_ALU_MULTIPLY, core->z, core->z, core->z, n);
 			o[2] = sum(core, core->z, n);
 		}
-		kiln_tile_store(core, &t.dst, p, 0, 6, out);
+		kiln_tile_store(core, &t->dst, p, 0, 6, out);
 		if (aborted(core))
 			return KILN_ST_OK;
 	}
@@ -111,22 +86,16 @@ enum kiln_status kiln_exec_bn_stats(struct kiln_core *core, struct stream *s,
  *   variance = (sum of (count * variance)_i + count_i * (mean_i - mean)^2) / n
  * NaN if n is 0.
  */
-enum kiln_status kiln_exec_bn_aggr(struct kiln_core *core, struct stream *s,
-				   const struct kiln_insn *insn)
+enum kiln_status kiln_exec_bn_aggr(struct kiln_core *core, const struct tiles *t)
 {
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
 		float n = 0, total = 0, mean = 0, m2 = 0, out[2];
 
 		for (int pass = 0; pass < 2; pass++) {
-			for (uint32_t at = 0; at < t.src[0].count; at += 3 * TRIPLES) {
-				uint32_t left = t.src[0].count - at;
+			for (uint32_t at = 0; at < t->src[0].count; at += 3 * TRIPLES) {
+				uint32_t left = t->src[0].count - at;
 				uint32_t k = left < 3 * TRIPLES ? left : 3 * TRIPLES;
-				const float *x = kiln_tile_load(core, &t.src[0], p, at, k, core->x);
+				const float *x = kiln_tile_load(core, &t->src[0], p, at, k, core->x);
 
 				for (uint32_t i = 0; i < k; i += 3) {
 					float d = x[i + 1] - mean;
@@ -146,7 +115,7 @@ enum kiln_status kiln_exec_bn_aggr(struct kiln_core *core, struct stream *s,
 		}
 		out[0] = mean;
 		out[1] = m2 / n;
-		kiln_tile_store(core, &t.dst, p, 0, 2, out);
+		kiln_tile_store(core, &t->dst, p, 0, 2, out);
 	}
 	return KILN_ST_OK;
 }

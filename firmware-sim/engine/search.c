@@ -28,21 +28,15 @@ static bool same(float a, float b)
 }
 
 /* dst = the eight greatest elements of src, greatest first, as often as they occur. */
-enum kiln_status kiln_exec_max8(struct kiln_core *core, struct stream *s,
-				const struct kiln_insn *insn)
+enum kiln_status kiln_exec_max8(struct kiln_core *core, const struct tiles *t)
 {
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
 		float best[8];
 		uint32_t keys[8], have = 0;
 
-		for (uint32_t at = 0; at < t.src[0].count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.src[0], at);
-			const float *x = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
+		for (uint32_t at = 0; at < t->src[0].count; at += CHUNK) {
+			uint32_t n = tile_chunk(&t->src[0], at);
+			const float *x = kiln_tile_load(core, &t->src[0], p, at, n, core->x);
 
 			for (uint32_t i = 0; i < n; i++) {
 				uint32_t key = key_of(x[i]), to = have;
@@ -63,7 +57,7 @@ enum kiln_status kiln_exec_max8(struct kiln_core *core, struct stream *s,
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
-		kiln_tile_store(core, &t.dst, p, 0, 8, best);
+		kiln_tile_store(core, &t->dst, p, 0, 8, best);
 	}
 	return KILN_ST_OK;
 }
@@ -74,24 +68,18 @@ enum kiln_status kiln_exec_max8(struct kiln_core *core, struct stream *s,
  * dst[j] = where in src vals[j] is first; all ones if nowhere. A value that
  * stands in vals several times has its places in src in order.
  */
-enum kiln_status kiln_exec_find_index8(struct kiln_core *core, struct stream *s,
-				       const struct kiln_insn *insn)
+enum kiln_status kiln_exec_find_index8(struct kiln_core *core, const struct tiles *t)
 {
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
 		float vals[8], found[8];
 		unsigned int missing = 8;
 
-		memcpy(vals, kiln_tile_load(core, &t.src[1], p, 0, 8, core->y), sizeof(vals));
+		memcpy(vals, kiln_tile_load(core, &t->src[1], p, 0, 8, core->y), sizeof(vals));
 		for (int j = 0; j < 8; j++)
 			found[j] = NOT_FOUND;
-		for (uint32_t at = 0; at < t.src[0].count && missing; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.src[0], at);
-			const float *x = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
+		for (uint32_t at = 0; at < t->src[0].count && missing; at += CHUNK) {
+			uint32_t n = tile_chunk(&t->src[0], at);
+			const float *x = kiln_tile_load(core, &t->src[0], p, at, n, core->x);
 
 			for (uint32_t i = 0; i < n; i++) {
 				for (int j = 0; j < 8; j++) {
@@ -105,24 +93,9 @@ enum kiln_status kiln_exec_find_index8(struct kiln_core *core, struct stream *s,
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
-		kiln_tile_store(core, &t.dst, p, 0, 8, found);
+		kiln_tile_store(core, &t->dst, p, 0, 8, found);
 	}
 	return KILN_ST_OK;
-}
-
-/* A column operand as a tile of n elements in each partition, to be written. */
-static enum kiln_status wide_column(struct kiln_core *core, const struct stream *s,
-				    const struct kiln_column *col, const struct tile *data,
-				    uint32_t n, struct tile *tile)
-{
-	struct kiln_operand op = { .space = col->space, .dtype = col->dtype,
-				   .partition = data->partition,
-				   .partitions = data->partitions, .addr = col->addr,
-				   .reg = col->reg, .ndim = 1, .size = { n },
-				   .stride = { 1 } };
-
-	tile->base = NULL;
-	return col->space ? kiln_tile_out(core, s, &op, tile) : KILN_ST_OK;
 }
 
 /*
@@ -131,45 +104,36 @@ static enum kiln_status wide_column(struct kiln_core *core, const struct stream 
  * the last of vals (the other way round than FIND_INDEX8). col[0]: where they
  * were, eight for each partition, all ones for a value that is nowhere.
  */
-enum kiln_status kiln_exec_match_replace8(struct kiln_core *core, struct stream *s,
-					  const struct kiln_insn *insn)
+enum kiln_status kiln_exec_match_replace8(struct kiln_core *core, const struct tiles *t)
 {
-	struct tiles t;
-	struct tile where;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status == KILN_ST_OK)
-		status = wide_column(core, s, &insn->col[0], &t.dst, 8, &where);
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
 		float vals[8], found[8];
 		unsigned int missing = 8;
 
-		memcpy(vals, kiln_tile_load(core, &t.src[1], p, 0, 8, core->y), sizeof(vals));
+		memcpy(vals, kiln_tile_load(core, &t->src[1], p, 0, 8, core->y), sizeof(vals));
 		for (int j = 0; j < 8; j++)
 			found[j] = NOT_FOUND;
-		for (uint32_t at = 0; at < t.src[0].count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.src[0], at);
-			const float *x = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
+		for (uint32_t at = 0; at < t->src[0].count; at += CHUNK) {
+			uint32_t n = tile_chunk(&t->src[0], at);
+			const float *x = kiln_tile_load(core, &t->src[0], p, at, n, core->x);
 
 			memcpy(core->z, x, n * sizeof(float));
 			for (uint32_t i = 0; i < n && missing; i++) {
 				for (int j = 7; j >= 0; j--) {
 					if (found[j] == NOT_FOUND && same(x[i], vals[j])) {
 						found[j] = at + i;
-						core->z[i] = insn->imm[0];
+						core->z[i] = t->insn->imm[0];
 						missing--;
 						break;
 					}
 				}
 			}
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
+			kiln_tile_store(core, &t->dst, p, at, n, core->z);
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
-		if (where.base)
-			kiln_tile_store(core, &where, p, 0, 8, found);
+		if (t->col[0].base)
+			kiln_tile_store(core, &t->col[0], p, 0, 8, found);
 	}
 	return KILN_ST_OK;
 }
@@ -194,35 +158,26 @@ static void sift(uint32_t *h, uint32_t n, uint32_t i)
  * the lower one first where elements have the same rank. src is bf16, so that
  * an element's rank and its index fit in a word.
  */
-enum kiln_status kiln_exec_topk(struct kiln_core *core, struct stream *s,
-				const struct kiln_insn *insn)
+enum kiln_status kiln_exec_topk(struct kiln_core *core, const struct tiles *t)
 {
 	uint32_t *heap = (uint32_t *)core->out;
-	struct tiles t;
-	struct tile where;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-	uint32_t n;
+	uint32_t n = t->src[0].count;
 
 	_Static_assert(sizeof(core->out) >= 65535 * sizeof(uint32_t), "room for the heap");
-	if (status == KILN_ST_OK)
-		status = kiln_tile_out(core, s, &insn->src[1], &where);
-	if (status != KILN_ST_OK)
-		return status;
-	n = t.src[0].count;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
 		uint32_t left = n;
 
 		for (uint32_t at = 0; at < n; at += CHUNK) {
-			uint32_t part = tile_chunk(&t.src[0], at);
-			const float *x = kiln_tile_load(core, &t.src[0], p, at, part, core->x);
+			uint32_t part = tile_chunk(&t->src[0], at);
+			const float *x = kiln_tile_load(core, &t->src[0], p, at, part, core->x);
 
 			for (uint32_t i = 0; i < part; i++)
 				heap[at + i] = (key_of(x[i]) & 0xffff0000) | (0xffff - (at + i));
 		}
 		for (uint32_t i = n / 2; i-- > 0;)
 			sift(heap, n, i);
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t part = tile_chunk(&t.dst, at);
+		for (uint32_t at = 0; at < t->dst.count; at += CHUNK) {
+			uint32_t part = tile_chunk(&t->dst, at);
 
 			for (uint32_t i = 0; i < part; i++) {
 				uint32_t top = heap[0], key = top & 0xffff0000, bits;
@@ -235,8 +190,8 @@ enum kiln_status kiln_exec_topk(struct kiln_core *core, struct stream *s,
 				memcpy(&core->z[i], &bits, sizeof(bits));
 				core->y[i] = 0xffff - (top & 0xffff);
 			}
-			kiln_tile_store(core, &t.dst, p, at, part, core->z);
-			kiln_tile_store(core, &where, p, at, part, core->y);
+			kiln_tile_store(core, &t->dst, p, at, part, core->z);
+			kiln_tile_store(core, &t->src[1], p, at, part, core->y);
 			if (aborted(core))
 				return KILN_ST_OK;
 		}

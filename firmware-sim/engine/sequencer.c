@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/state.h"
+#include "kiln/isa_check.h"
 
 #define POLL_INTERVAL	256	/* instructions between looks at the TLB flush */
 #define SEM_MAX		65535
@@ -22,21 +23,24 @@ static kiln_exec_fn *const exec[256] = {
 	[KILN_OP_LOAD_STATIONARY] = kiln_exec_load_stationary,
 	[KILN_OP_MATMUL] = kiln_exec_matmul,
 	[KILN_OP_TRANSPOSE] = kiln_exec_transpose,
-	[KILN_OP_ACTIVATION] = kiln_exec_activation,
+};
+
+static kiln_compute_fn *const compute[256] = {
+	[KILN_OP_ACTIVATION] = kiln_exec_elements,
 	[KILN_OP_TENSOR_COPY] = kiln_exec_tensor_copy,
-	[KILN_OP_TENSOR_TENSOR] = kiln_exec_tensor_tensor,
-	[KILN_OP_TENSOR_SCALAR] = kiln_exec_tensor_scalar,
-	[KILN_OP_SCALAR_TENSOR_TENSOR] = kiln_exec_scalar_tensor_tensor,
+	[KILN_OP_TENSOR_TENSOR] = kiln_exec_elements,
+	[KILN_OP_TENSOR_SCALAR] = kiln_exec_elements,
+	[KILN_OP_SCALAR_TENSOR_TENSOR] = kiln_exec_elements,
 	[KILN_OP_TENSOR_REDUCE] = kiln_exec_tensor_reduce,
-	[KILN_OP_SELECT] = kiln_exec_select,
-	[KILN_OP_RECIPROCAL] = kiln_exec_reciprocal,
-	[KILN_OP_MEMSET] = kiln_exec_memset,
-	[KILN_OP_AFFINE_SELECT] = kiln_exec_affine_select,
+	[KILN_OP_SELECT] = kiln_exec_elements,
+	[KILN_OP_RECIPROCAL] = kiln_exec_elements,
+	[KILN_OP_MEMSET] = kiln_exec_elements,
+	[KILN_OP_AFFINE_SELECT] = kiln_exec_elements,
 	[KILN_OP_IOTA] = kiln_exec_iota,
 	[KILN_OP_PARTITION_REDUCE] = kiln_exec_partition_reduce,
 	[KILN_OP_TENSOR_COPY_PREDICATED] = kiln_exec_tensor_copy_predicated,
-	[KILN_OP_RANGE_SELECT] = kiln_exec_range_select,
-	[KILN_OP_TENSOR_TENSOR_SCAN] = kiln_exec_tensor_tensor_scan,
+	[KILN_OP_RANGE_SELECT] = kiln_exec_elements,
+	[KILN_OP_TENSOR_TENSOR_SCAN] = kiln_exec_elements,
 	[KILN_OP_BN_STATS] = kiln_exec_bn_stats,
 	[KILN_OP_BN_AGGR] = kiln_exec_bn_aggr,
 	[KILN_OP_MAX8] = kiln_exec_max8,
@@ -47,7 +51,7 @@ static kiln_exec_fn *const exec[256] = {
 	[KILN_OP_STREAM_SHUFFLE] = kiln_exec_stream_shuffle,
 	[KILN_OP_LOCAL_GATHER] = kiln_exec_local_gather,
 	[KILN_OP_RNG] = kiln_exec_rng,
-	[KILN_OP_DROPOUT] = kiln_exec_dropout,
+	[KILN_OP_DROPOUT] = kiln_exec_elements,
 };
 
 /* Both waits at once or none; *time becomes that of the post that satisfied them, if later. */
@@ -174,6 +178,18 @@ static enum kiln_engine next(const struct kiln_core *core)
 	return best;
 }
 
+static enum kiln_status carry_out(struct kiln_core *core, struct stream *s,
+				  const struct kiln_insn *insn)
+{
+	enum kiln_status status;
+	struct tiles t;
+
+	if (exec[insn->opcode])
+		return exec[insn->opcode](core, s, insn);
+	status = kiln_tiles(core, s, insn, &t);
+	return status == KILN_ST_OK ? compute[insn->opcode](core, &t) : status;
+}
+
 enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engine)
 {
 	enum kiln_engine e;
@@ -213,10 +229,10 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		if (e == KILN_TENSOR && insn->opcode >= KILN_OP_LOAD_STATIONARY)
 			s->now = kiln_time_array(&core->clocks, insn, s->now, &cost);
 		done = s->now + cost.latency;
-		if (exec[insn->opcode]) {
+		if (!kiln_is_sequencer(insn->opcode)) {
 			if (core->matvec.n && insn->opcode != KILN_OP_MATMUL)
 				kiln_matvec_settle(core);
-			status = exec[insn->opcode](core, s, insn);
+			status = carry_out(core, s, insn);
 			if (status != KILN_ST_OK)
 				return status;
 			if (aborted(core))
@@ -226,7 +242,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			step(core, s, insn);
 		}
 		s->now += cost.busy;
-		if (insn->opcode < KILN_OP_LOAD_STATIONARY && exec[insn->opcode]) {	/* DMA */
+		if (!kiln_is_sequencer(insn->opcode) && insn->opcode < KILN_OP_LOAD_STATIONARY) {	/* DMA */
 			done = core->dma_end;
 		} else {
 			/* An engine completes in order: a NOP says that all before it is done. */

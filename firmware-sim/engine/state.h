@@ -178,13 +178,6 @@ enum kiln_status kiln_tile_out(struct kiln_core *core, const struct stream *s,
 enum kiln_status kiln_column_range(struct kiln_core *core,
 				   const struct kiln_column *col, uint64_t reg,
 				   uint32_t *addr);
-/* A column on the partitions of data; absent: base is NULL. */
-enum kiln_status kiln_column(struct kiln_core *core, const struct stream *s,
-			     const struct kiln_column *col,
-			     const struct tile *data, struct tile *tile);
-enum kiln_status kiln_column_out(struct kiln_core *core, const struct stream *s,
-				 const struct kiln_column *col,
-				 const struct tile *data, struct tile *tile);
 /* n elements of partition p from first on: in buf, or where they lie if they are fp32. */
 const float *kiln_tile_load(const struct kiln_core *core, const struct tile *tile,
 			    uint32_t p, uint32_t first, uint32_t n, float *buf);
@@ -205,11 +198,13 @@ static inline bool tile_contiguous(const struct tile *tile)
 {
 	return tile->ndim == 1 && tile->stride[0] == 1;
 }
-/* The operands of an instruction; absent ones, and patterns of terms, have no base. */
+/* An instruction and its operands; absent ones, and patterns of terms, have no base. */
 struct tiles {
+	const struct stream *s;
+	const struct kiln_insn *insn;
 	struct tile dst, src[2], col[2];
 };
-/* All of them where they lie, dst to be written; columns on the partitions of src[0], or dst. */
+/* All of them where they lie; dst, and what else the rule says, to be written. */
 enum kiln_status kiln_tiles(struct kiln_core *core, const struct stream *s,
 			    const struct kiln_insn *insn, struct tiles *t);
 /* The value for partition p: of the column, or the constant if there is none. */
@@ -243,19 +238,33 @@ void kiln_matvec_settle(struct kiln_core *core);
 typedef enum kiln_status kiln_exec_fn(struct kiln_core *core, struct stream *s,
 				      const struct kiln_insn *insn);
 kiln_exec_fn kiln_exec_load_stationary, kiln_exec_matmul, kiln_exec_transpose;
-kiln_exec_fn kiln_exec_activation, kiln_exec_bitwise;
-kiln_exec_fn kiln_exec_tensor_copy, kiln_exec_tensor_tensor, kiln_exec_tensor_scalar,
-	     kiln_exec_scalar_tensor_tensor, kiln_exec_tensor_reduce, kiln_exec_select,
-	     kiln_exec_reciprocal, kiln_exec_memset, kiln_exec_tensor_copy_predicated,
-	     kiln_exec_range_select;
-kiln_exec_fn kiln_exec_tensor_tensor_scan, kiln_exec_bn_stats, kiln_exec_bn_aggr;
-kiln_exec_fn kiln_exec_max8, kiln_exec_find_index8, kiln_exec_match_replace8,
-	     kiln_exec_topk;
-kiln_exec_fn kiln_exec_transpose32, kiln_exec_stream_shuffle, kiln_exec_local_gather;
-kiln_exec_fn kiln_exec_rng, kiln_exec_dropout;
-kiln_exec_fn kiln_exec_affine_select, kiln_exec_iota, kiln_exec_partition_reduce;
 kiln_exec_fn kiln_exec_dma_copy, kiln_exec_dma_gather, kiln_exec_dma_scatter,
 	     kiln_exec_dma_transpose;
+
+/* The same with the operands where they lie. */
+typedef enum kiln_status kiln_compute_fn(struct kiln_core *core, const struct tiles *t);
+kiln_compute_fn kiln_exec_elements, kiln_exec_bitwise;
+kiln_compute_fn kiln_exec_tensor_copy, kiln_exec_tensor_copy_predicated,
+		kiln_exec_tensor_reduce;
+kiln_compute_fn kiln_exec_bn_stats, kiln_exec_bn_aggr;
+kiln_compute_fn kiln_exec_max8, kiln_exec_find_index8, kiln_exec_match_replace8,
+		kiln_exec_topk;
+kiln_compute_fn kiln_exec_transpose32, kiln_exec_stream_shuffle, kiln_exec_local_gather;
+kiln_compute_fn kiln_exec_rng, kiln_exec_iota, kiln_exec_partition_reduce;
+
+/* n elements of partition p from element at on, on their way through an instruction. */
+struct chunk {
+	const struct kiln_insn *insn;
+	const struct tiles *t;
+	uint32_t p, at, n;
+	float s0, s1;		/* the partition's scalars; a scan carries s0 on */
+	const float *a, *b;	/* of src[0] and src[1], in fp32 */
+};
+
+/* What becomes of a chunk: n results, in core->z or where they were. */
+typedef const float *kiln_chunk_fn(struct kiln_core *core, struct chunk *c);
+kiln_chunk_fn kiln_chunk_activation, kiln_chunk_affine_select, kiln_chunk_dropout,
+	      kiln_chunk_scan;
 
 /* tensor.c: nothing is loaded. */
 void kiln_stationary_forget(struct kiln_core *core);

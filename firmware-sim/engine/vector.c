@@ -10,220 +10,161 @@
 
 #include "engine/state.h"
 
-enum kiln_status kiln_exec_tensor_copy(struct kiln_core *core, struct stream *s,
-				       const struct kiln_insn *insn)
+static const float *tensor_tensor(struct kiln_core *core, struct chunk *c)
 {
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+	core->ops->binary(c->insn->func, core->z, c->a, c->b, c->n);
+	return core->z;
+}
 
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
+static const float *tensor_scalar(struct kiln_core *core, struct chunk *c)
+{
+	const struct kiln_insn *insn = c->insn;
+	bool reverse0 = insn->flags & KILN_F_REVERSE0;
+	bool reverse1 = insn->flags & KILN_F_REVERSE1;
 
-			if (t.src[0].dtype != t.dst.dtype) {
-				kiln_tile_store(core, &t.dst, p, at, n,
-						kiln_tile_load(core, &t.src[0], p, at, n,
-							       core->x));
-			} else if (tile_contiguous(&t.src[0])) {
-				kiln_tile_scatter(&t.dst, p, at, n,
-						  t.src[0].base + p * t.src[0].pitch +
-						  (size_t)at * t.src[0].esize);
+	core->ops->binary_scalar(insn->func, core->z, c->a, c->s0, reverse0, c->n);
+	if (insn->func1 != KILN_ALU_BYPASS || reverse1)
+		core->ops->binary_scalar(insn->func1, core->z, core->z, c->s1, reverse1, c->n);
+	return core->z;
+}
+
+static const float *scalar_tensor_tensor(struct kiln_core *core, struct chunk *c)
+{
+	const struct kiln_insn *insn = c->insn;
+	bool reverse0 = insn->flags & KILN_F_REVERSE0;
+	bool reverse1 = insn->flags & KILN_F_REVERSE1;
+
+	core->ops->binary_scalar(insn->func, core->z, c->a, c->s0, reverse0, c->n);
+	core->ops->binary(insn->func1, core->z, reverse1 ? c->b : core->z,
+			  reverse1 ? core->z : c->b, c->n);
+	return core->z;
+}
+
+static const float *select(struct kiln_core *core, struct chunk *c)
+{
+	core->ops->select(core->z, c->b, c->a, c->s0, c->n);
+	return core->z;
+}
+
+static const float *reciprocal(struct kiln_core *core, struct chunk *c)
+{
+	core->ops->reciprocal(core->z, c->a, c->n);
+	return core->z;
+}
+
+static const float *fill(struct kiln_core *core, struct chunk *c)
+{
+	for (unsigned int i = 0; i < CHUNK && !c->p && !c->at; i++)	/* it stays there */
+		core->z[i] = c->insn->imm[0];
+	return core->z;
+}
+
+/*
+ * v = i + imm[0] in fp32, i the element's index in its partition; src[0] where
+ * both v func col[0] and v func1 col[1] hold, imm[1] elsewhere.
+ */
+static const float *range_select(struct kiln_core *core, struct chunk *c)
+{
+	const struct kiln_insn *insn = c->insn;
+
+	for (uint32_t i = 0; i < c->n; i++)
+		core->y[i] = (float)(c->at + i) + insn->imm[0];
+	core->ops->binary_scalar(insn->func, core->z, core->y, c->s0, false, c->n);
+	core->ops->binary_scalar(insn->func1, core->y, core->y, c->s1, false, c->n);
+	core->ops->binary(KILN_ALU_MULTIPLY, core->y, core->y, core->z, c->n);
+	core->ops->select(core->z, core->y, c->a, insn->imm[1], c->n);
+	return core->z;
+}
+
+static const struct {
+	kiln_chunk_fn *fn;
+	bool two;			/* src[1] goes with src[0], element by element */
+	enum kiln_alu reduce;		/* what becomes of the results where that is wanted */
+} elements[256] = {
+	[KILN_OP_ACTIVATION] = { kiln_chunk_activation, .reduce = KILN_ALU_ADD },
+	[KILN_OP_TENSOR_TENSOR] = { tensor_tensor, true },
+	[KILN_OP_TENSOR_SCALAR] = { tensor_scalar },
+	[KILN_OP_SCALAR_TENSOR_TENSOR] = { scalar_tensor_tensor, true },
+	[KILN_OP_SELECT] = { select, true },
+	[KILN_OP_RECIPROCAL] = { reciprocal },
+	[KILN_OP_MEMSET] = { fill },
+	[KILN_OP_AFFINE_SELECT] = { kiln_chunk_affine_select },
+	[KILN_OP_RANGE_SELECT] = { range_select, .reduce = KILN_ALU_MAX },
+	[KILN_OP_TENSOR_TENSOR_SCAN] = { kiln_chunk_scan, true },
+	[KILN_OP_DROPOUT] = { kiln_chunk_dropout },
+};
+
+/* Where the reduction of the results goes; NULL: none is wanted. */
+static const struct tile *reduced(const struct tiles *t)
+{
+	const struct tile *to = t->insn->opcode == KILN_OP_RANGE_SELECT ? &t->src[1] : &t->col[1];
+
+	return elements[t->insn->opcode].reduce && to->base ? to : NULL;
+}
+
+static bool looks_at_bits(const struct kiln_insn *insn)
+{
+	return (insn->opcode == KILN_OP_TENSOR_TENSOR || insn->opcode == KILN_OP_TENSOR_SCALAR) &&
+	       (insn->func >= KILN_ALU_BITWISE || insn->func1 >= KILN_ALU_BITWISE);
+}
+
+enum kiln_status kiln_exec_elements(struct kiln_core *core, const struct tiles *t)
+{
+	const struct kiln_insn *insn = t->insn;
+	enum kiln_alu reduce = elements[insn->opcode].reduce;
+	const struct tile *result = reduced(t);
+	struct chunk c = { .insn = insn, .t = t };
+
+	if (looks_at_bits(insn))
+		return kiln_exec_bitwise(core, t);
+	for (c.p = 0; c.p < t->dst.partitions; c.p++) {
+		float lane[KILN_LANES];
+
+		c.s0 = tile_scalar(&t->col[0], c.p, insn->imm[0]);
+		if (result != &t->col[1])
+			c.s1 = tile_scalar(&t->col[1], c.p, insn->imm[1]);
+		if (result)
+			kiln_reduce_start(reduce, lane);
+		for (c.at = 0; c.at < t->dst.count; c.at += CHUNK) {
+			const float *z;
+
+			c.n = tile_chunk(&t->dst, c.at);
+			if (t->src[0].base)
+				c.a = kiln_tile_load(core, &t->src[0], c.p, c.at, c.n, core->x);
+			if (elements[insn->opcode].two)
+				c.b = kiln_tile_load(core, &t->src[1], c.p, c.at, c.n, core->y);
+			z = elements[insn->opcode].fn(core, &c);
+			if (result)
+				core->ops->reduce(reduce, lane, z, c.n);
+			kiln_tile_store(core, &t->dst, c.p, c.at, c.n, z);
+			if (aborted(core))
+				return KILN_ST_OK;
+		}
+		if (result)
+			kiln_store_one(result->base + c.p * result->pitch,
+				       kiln_reduce_fold(reduce, lane), result->dtype);
+	}
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_exec_tensor_copy(struct kiln_core *core, const struct tiles *t)
+{
+	const struct tile *dst = &t->dst, *src = &t->src[0];
+
+	for (uint32_t p = 0; p < dst->partitions; p++) {
+		for (uint32_t at = 0; at < dst->count; at += CHUNK) {
+			uint32_t n = tile_chunk(dst, at);
+
+			if (src->dtype != dst->dtype) {
+				kiln_tile_store(core, dst, p, at, n,
+						kiln_tile_load(core, src, p, at, n, core->x));
+			} else if (tile_contiguous(src)) {
+				kiln_tile_scatter(dst, p, at, n, src->base + p * src->pitch +
+						  (size_t)at * src->esize);
 			} else {
-				kiln_tile_gather(&t.src[0], p, at, n, core->x);
-				kiln_tile_scatter(&t.dst, p, at, n, core->x);
+				kiln_tile_gather(src, p, at, n, core->x);
+				kiln_tile_scatter(dst, p, at, n, core->x);
 			}
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_tensor_tensor(struct kiln_core *core, struct stream *s,
-					 const struct kiln_insn *insn)
-{
-	struct tiles t;
-	enum kiln_status status;
-
-	if (insn->func >= KILN_ALU_BITWISE)
-		return kiln_exec_bitwise(core, s, insn);
-	status = kiln_tiles(core, s, insn, &t);
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
-			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
-
-			core->ops->binary(insn->func, core->z, a, b, n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_tensor_scalar(struct kiln_core *core, struct stream *s,
-					 const struct kiln_insn *insn)
-{
-	bool reverse0 = insn->flags & KILN_F_REVERSE0;
-	bool reverse1 = insn->flags & KILN_F_REVERSE1;
-	struct tiles t;
-	enum kiln_status status;
-
-	if (insn->func >= KILN_ALU_BITWISE || insn->func1 >= KILN_ALU_BITWISE)
-		return kiln_exec_bitwise(core, s, insn);
-	status = kiln_tiles(core, s, insn, &t);
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float s0 = tile_scalar(&t.col[0], p, insn->imm[0]);
-		float s1 = tile_scalar(&t.col[1], p, insn->imm[1]);
-
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
-
-			core->ops->binary_scalar(insn->func, core->z, a, s0, reverse0, n);
-			if (insn->func1 != KILN_ALU_BYPASS || reverse1)
-				core->ops->binary_scalar(insn->func1, core->z, core->z, s1,
-							 reverse1, n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_scalar_tensor_tensor(struct kiln_core *core, struct stream *s,
-						const struct kiln_insn *insn)
-{
-	bool reverse0 = insn->flags & KILN_F_REVERSE0;
-	bool reverse1 = insn->flags & KILN_F_REVERSE1;
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float s0 = tile_scalar(&t.col[0], p, insn->imm[0]);
-
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
-			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
-
-			core->ops->binary_scalar(insn->func, core->z, a, s0, reverse0, n);
-			if (reverse1)
-				core->ops->binary(insn->func1, core->z, b, core->z, n);
-			else
-				core->ops->binary(insn->func1, core->z, core->z, b, n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_tensor_reduce(struct kiln_core *core, struct stream *s,
-					 const struct kiln_insn *insn)
-{
-	const struct kiln_operand *op = &insn->src[0];
-	uint32_t inner = op->size[op->ndim - 1];
-	float sign = insn->flags & KILN_F_NEGATE ? -1 : 1;
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		for (uint32_t row = 0; row < t.dst.count; row++) {
-			float lane[KILN_LANES], result;
-
-			kiln_reduce_start(insn->func, lane);
-			for (uint32_t at = 0; at < inner; at += CHUNK) {
-				uint32_t n = inner - at < CHUNK ? inner - at : CHUNK;
-
-				core->ops->reduce(insn->func, lane,
-						  kiln_tile_load(core, &t.src[0], p,
-								 row * inner + at, n, core->x),
-						  n);
-			}
-			result = sign * kiln_reduce_fold(insn->func, lane);
-			kiln_tile_store(core, &t.dst, p, row, 1, &result);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_select(struct kiln_core *core, struct stream *s,
-				  const struct kiln_insn *insn)
-{
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float s0 = tile_scalar(&t.col[0], p, insn->imm[0]);
-
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
-			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
-
-			core->ops->select(core->z, b, a, s0, n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_reciprocal(struct kiln_core *core, struct stream *s,
-				      const struct kiln_insn *insn)
-{
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-
-			core->ops->reciprocal(core->z, kiln_tile_load(core, &t.src[0], p, at, n,
-								      core->x), n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
-			if (aborted(core))
-				return KILN_ST_OK;
-		}
-	}
-	return KILN_ST_OK;
-}
-
-enum kiln_status kiln_exec_memset(struct kiln_core *core, struct stream *s,
-				  const struct kiln_insn *insn)
-{
-	struct tile dst;
-	enum kiln_status status = kiln_tile_out(core, s, &insn->dst, &dst);
-
-	if (status != KILN_ST_OK)
-		return status;
-	for (unsigned int i = 0; i < CHUNK; i++)
-		core->z[i] = insn->imm[0];
-	for (uint32_t p = 0; p < dst.partitions; p++) {
-		for (uint32_t at = 0; at < dst.count; at += CHUNK) {
-			kiln_tile_store(core, &dst, p, at, tile_chunk(&dst, at), core->z);
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
@@ -235,34 +176,29 @@ enum kiln_status kiln_exec_memset(struct kiln_core *core, struct stream *s,
  * Where the predicate is not zero, dst becomes src[0]; elsewhere it stays as it
  * is, to the bit. The same type on both sides: bits unchanged.
  */
-enum kiln_status kiln_exec_tensor_copy_predicated(struct kiln_core *core, struct stream *s,
-						  const struct kiln_insn *insn)
+enum kiln_status kiln_exec_tensor_copy_predicated(struct kiln_core *core, const struct tiles *t)
 {
-	bool reverse = insn->flags & KILN_F_REVERSE0;
-	struct tiles t;
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+	bool reverse = t->insn->flags & KILN_F_REVERSE_PRED;
 	uint8_t *old = (uint8_t *)core->row[0], *new = (uint8_t *)core->row[1];
-	uint32_t esize;
+	const struct tile *dst = &t->dst, *src = &t->src[0];
+	uint32_t esize = dst->esize;
 
-	if (status != KILN_ST_OK)
-		return status;
-	esize = t.dst.esize;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *b = kiln_tile_load(core, &t.src[1], p, at, n, core->y);
+	for (uint32_t p = 0; p < dst->partitions; p++) {
+		for (uint32_t at = 0; at < dst->count; at += CHUNK) {
+			uint32_t n = tile_chunk(dst, at);
+			const float *b = kiln_tile_load(core, &t->src[1], p, at, n, core->y);
 
-			kiln_tile_gather(&t.dst, p, at, n, old);
-			if (t.src[0].dtype == t.dst.dtype)
-				kiln_tile_gather(&t.src[0], p, at, n, new);
+			kiln_tile_gather(dst, p, at, n, old);
+			if (src->dtype == dst->dtype)
+				kiln_tile_gather(src, p, at, n, new);
 			else
-				core->ops->store(new, kiln_tile_load(core, &t.src[0], p, at, n,
-								     core->x), n, t.dst.dtype);
+				core->ops->store(new, kiln_tile_load(core, src, p, at, n, core->x),
+						 n, dst->dtype);
 			for (uint32_t i = 0; i < n; i++) {
 				if ((b[i] != 0) != reverse)
 					memcpy(old + i * esize, new + i * esize, esize);
 			}
-			kiln_tile_scatter(&t.dst, p, at, n, old);
+			kiln_tile_scatter(dst, p, at, n, old);
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
@@ -270,46 +206,29 @@ enum kiln_status kiln_exec_tensor_copy_predicated(struct kiln_core *core, struct
 	return KILN_ST_OK;
 }
 
-/*
- * v = i + imm[0] in fp32, i the element's index in its partition; dst = src[0]
- * where both v func col[0] and v func1 col[1] hold, imm[1] elsewhere. REDUCE:
- * src[1] = the greatest of the results in fp32, before they become dst's type.
- */
-enum kiln_status kiln_exec_range_select(struct kiln_core *core, struct stream *s,
-					const struct kiln_insn *insn)
+enum kiln_status kiln_exec_tensor_reduce(struct kiln_core *core, const struct tiles *t)
 {
-	struct tiles t;
-	struct tile max = { .base = NULL };
-	enum kiln_status status = kiln_tiles(core, s, insn, &t);
+	const struct kiln_insn *insn = t->insn;
+	uint32_t inner = insn->src[0].size[insn->src[0].ndim - 1];
+	float sign = insn->flags & KILN_F_NEGATE ? -1 : 1;
 
-	if (status == KILN_ST_OK && insn->src[1].space)
-		status = kiln_tile_out(core, s, &insn->src[1], &max);
-	if (status != KILN_ST_OK)
-		return status;
-	for (uint32_t p = 0; p < t.dst.partitions; p++) {
-		float b0 = tile_scalar(&t.col[0], p, 0), b1 = tile_scalar(&t.col[1], p, 0);
-		float lane[KILN_LANES], most;
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
+		for (uint32_t row = 0; row < t->dst.count; row++) {
+			float lane[KILN_LANES], result;
 
-		kiln_reduce_start(KILN_ALU_MAX, lane);
-		for (uint32_t at = 0; at < t.dst.count; at += CHUNK) {
-			uint32_t n = tile_chunk(&t.dst, at);
-			const float *a = kiln_tile_load(core, &t.src[0], p, at, n, core->x);
+			kiln_reduce_start(insn->func, lane);
+			for (uint32_t at = 0; at < inner; at += CHUNK) {
+				uint32_t n = inner - at < CHUNK ? inner - at : CHUNK;
 
-			for (uint32_t i = 0; i < n; i++)
-				core->y[i] = (float)(at + i) + insn->imm[0];
-			core->ops->binary_scalar(insn->func, core->z, core->y, b0, false, n);
-			core->ops->binary_scalar(insn->func1, core->y, core->y, b1, false, n);
-			core->ops->binary(KILN_ALU_MULTIPLY, core->y, core->y, core->z, n);
-			core->ops->select(core->z, core->y, a, insn->imm[1], n);
-			if (max.base)
-				core->ops->reduce(KILN_ALU_MAX, lane, core->z, n);
-			kiln_tile_store(core, &t.dst, p, at, n, core->z);
+				core->ops->reduce(insn->func, lane,
+						  kiln_tile_load(core, &t->src[0], p,
+								 row * inner + at, n, core->x),
+						  n);
+			}
+			result = sign * kiln_reduce_fold(insn->func, lane);
+			kiln_tile_store(core, &t->dst, p, row, 1, &result);
 			if (aborted(core))
 				return KILN_ST_OK;
-		}
-		if (max.base) {
-			most = kiln_reduce_fold(KILN_ALU_MAX, lane);
-			kiln_tile_store(core, &max, p, 0, 1, &most);
 		}
 	}
 	return KILN_ST_OK;

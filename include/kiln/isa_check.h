@@ -72,6 +72,12 @@ enum kiln_shape {
 #define R_MAY		0xff
 #define R_ALWAYS	0xfe
 
+/*
+ * What becomes of an operand that is not dst. A column that is only read is on
+ * the partitions of src[0], any other on those of dst.
+ */
+enum { R_READ, R_ON_DST, R_WRITTEN, R_WRITTEN8 /* eight elements from the column on */ };
+
 /* Constants: must be 0, are used, or are used unless the column or src[1] is given */
 enum { R_MUST_NOT, R_MUST, R_OR_COL, R_OR_SRC1 };
 
@@ -79,11 +85,13 @@ struct kiln_operand_rule {
 	const char *name;
 	uint8_t spaces;
 	uint32_t dtypes;
+	uint8_t how;
 };
 
 struct kiln_value_rule {
 	const char *name;
 	uint8_t use;
+	uint8_t how;
 };
 
 struct kiln_rule {
