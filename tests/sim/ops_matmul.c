@@ -441,6 +441,154 @@ static void check_epilogues(void)
 		}
 }
 
+/* ------------------------------------------------------- types of 8 bits -- */
+
+static float from_f8(enum kiln_type type, uint8_t bits)
+{
+	int e3 = type == KILN_TYPE_F8E4M3, fraction = e3 ? 3 : 2, bias = e3 ? 7 : 15;
+	int exponent = (bits & 0x7f) >> fraction, m = bits & ((1 << fraction) - 1);
+	float x = exponent ? ldexpf((1 << fraction) + m, exponent - bias - fraction) :
+			     ldexpf(m, 1 - bias - fraction);
+
+	if (exponent == (e3 ? 15 : 31))
+		x = m ? NAN : INFINITY;
+	return bits & 0x80 ? -x : x;
+}
+
+static const char *small_name(enum kiln_type type)
+{
+	return type == KILN_TYPE_F8E4M3 ? "e4m3" : type == KILN_TYPE_F8E5M2 ? "e5m2" :
+	       type == KILN_TYPE_I8 ? "i8" : type == KILN_TYPE_I32 ? "i32" : type_name(type);
+}
+
+/* Every finite value as likely; int8: the ends more often, so that sums grow. */
+static void random_small(struct tensor *t, enum kiln_type type, uint64_t n, bool ends)
+{
+	uint8_t *x = t->shadow;
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		do
+			x[i] = next_random() >> 20;
+		while (type != KILN_TYPE_I8 && !isfinite(from_f8(type, x[i])));
+		if (type == KILN_TYPE_I8 && ends)
+			x[i] = next_random() & 15 ? 0x80 : 0x7f;
+	}
+	tensor_upload(t, n);
+}
+
+/* To the bit: fp8 as one chain of fused multiply-adds, int8 as whole numbers. */
+static void check_small(struct kiln_matmul mm, bool ends)
+{
+	struct kiln_matmul r = mm;
+	uint64_t bytes, at, n = 0, nc;
+	enum kiln_type b_type = mm.b_type ? mm.b_type : mm.type;
+	struct outcome outcome;
+	struct tensor bias;
+	uint32_t k;
+	bool good;
+
+	r.batch = mm.batch ? mm.batch : 1;
+	r.lda = mm.lda ? mm.lda : mm.trans_a ? mm.m : mm.k;
+	r.ldb = mm.ldb ? mm.ldb : mm.trans_b ? mm.k : mm.n;
+	r.stride_a = (uint64_t)r.lda * (mm.trans_a ? mm.k : mm.m);
+	r.stride_b = (uint64_t)r.ldb * (mm.trans_b ? mm.n : mm.k);
+	r.out_type = mm.out_type ? mm.out_type : mm.type == KILN_TYPE_I8 ? KILN_TYPE_I32 :
+		KILN_TYPE_F32;
+	nc = (uint64_t)r.batch * mm.m * mm.n;
+	bytes = nc * (r.out_type == KILN_TYPE_BF16 ? 2 : 4);
+	tensor_make(&bias, mm.n * 4);
+	tensor_random(&bias, KILN_TYPE_F32, mm.n);
+	random_small(&ta, mm.type, r.batch * r.stride_a, ends);
+	random_small(&tb, b_type, r.batch * r.stride_b, ends);
+	memset(tc.map, 0xa5, bytes + 64);
+	mm.bias = mm.bias ? bias.addr : 0;
+	good = !run(mm, &outcome);
+	tensor_download(&tc, bytes + 64);
+	for (at = 0; good && at < nc && n < 300; n++) {
+		uint32_t batch = at / mm.n / mm.m, i = at / mm.n % mm.m, j = at % mm.n;
+		const uint8_t *a = (uint8_t *)ta.shadow + batch * r.stride_a;
+		const uint8_t *b = (uint8_t *)tb.shadow + batch * r.stride_b;
+		float sum = mm.bias ? get(bias.shadow, KILN_TYPE_F32, j) : 0;
+		int64_t whole = 0;
+
+		for (k = 0; k < mm.k; k++) {
+			uint8_t x = a[index_of(mm.trans_a, i, k, r.lda)];
+			uint8_t y = b[index_of(mm.trans_b, k, j, r.ldb)];
+
+			if (mm.type == KILN_TYPE_I8)
+				whole += (int8_t)x * (int8_t)y;
+			else
+				sum = fmaf(from_f8(mm.type, x), from_f8(b_type, y), sum);
+		}
+		if (r.out_type == KILN_TYPE_I32) {
+			int32_t got = ((int32_t *)tc.shadow)[at];
+
+			good = got == (int32_t)(uint64_t)whole;
+			if (!good)
+				printf("# [%u] (%u, %u): expected %lld, got %d\n", batch, i, j,
+				       (long long)whole, got);
+		} else {
+			float want = mm.type == KILN_TYPE_I8 ? (float)whole : sum;
+			float got = get(tc.shadow, r.out_type, at);
+
+			if (r.out_type == KILN_TYPE_BF16)
+				want = from_bf16(to_bf16(want));
+			good = got == want;
+			if (!good)
+				printf("# [%u] (%u, %u): expected %a, got %a\n", batch, i, j, want,
+				       got);
+		}
+		at += nc > 300 ? 1 + next_random() % (nc / 150) : 1;
+	}
+	for (k = 0; good && k < 64; k++)
+		good = ((uint8_t *)tc.shadow)[bytes + k] == 0xa5;
+	ok(good, "%ux%ux%u %s x %s to %s batch %u%s%s%s ld %u %u%s", mm.m, mm.n, mm.k,
+	   small_name(mm.type), small_name(b_type), small_name(r.out_type), r.batch,
+	   mm.trans_a ? " A^T" : "", mm.trans_b ? " B^T" : "", mm.bias ? " bias" : "", mm.lda,
+	   mm.ldb, ends ? " ends" : "");
+	tensor_free(&bias);
+}
+
+static void check_smalls(void)
+{
+	static const uint32_t shapes[][3] = {
+		{ 1, 1, 1 }, { 3, 5, 2 }, { 1, 1500, 64 }, { 127, 513, 129 }, { 128, 128, 256 },
+		{ 700, 1100, 70 }, { 1100, 700, 44 }, { 129, 600, 2000 }, { 300, 5000, 34 },
+		{ 70, 60, 5001 }, { 40, 200, 70002 },
+	};
+	unsigned int i, t;
+
+	for (i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+		for (t = 0; t < 4; t++) {
+			struct kiln_matmul mm = {
+				.m = shapes[i][0], .n = shapes[i][1], .k = shapes[i][2],
+				.trans_a = t & 1, .trans_b = t & 2, .batch = i < 5 ? 2 : 0,
+			};
+
+			if ((uint64_t)(mm.m + mm.n) * mm.k > 10000000 && t & 1)
+				continue;
+			if (t & 1)
+				mm.lda = (mm.trans_a ? mm.m : mm.k) + 3;
+			if (t & 2)
+				mm.ldb = (mm.trans_b ? mm.k : mm.n) + 1;
+			mm.type = (i + t) & 1 ? KILN_TYPE_F8E4M3 : KILN_TYPE_F8E5M2;
+			mm.b_type = t == 1 ? KILN_TYPE_F8E4M3 : t == 2 ? KILN_TYPE_F8E5M2 : 0;
+			mm.out_type = t == 3 ? KILN_TYPE_BF16 : 0;
+			mm.bias = t == 2;
+			check_small(mm, false);
+			mm.bias = 0;
+			mm.b_type = 0;
+			mm.type = KILN_TYPE_I8;
+			mm.out_type = t == 2 ? KILN_TYPE_F32 : 0;
+			check_small(mm, t == 3);
+			mm.out_type = 0;
+			check_small(mm, t != 3);
+		}
+	/* Beyond what int32 holds. */
+	check_small((struct kiln_matmul) { .type = KILN_TYPE_I8, .m = 3, .n = 5, .k = 300000 }, true);
+}
+
 static void check_cache(void)
 {
 	struct kiln_matmul mm = { .type = KILN_TYPE_BF16, .m = 300, .n = 520, .k = 290 };
@@ -504,7 +652,15 @@ static void check_bad(void)
 	}, bad;
 
 #define REFUSE(want, change) do { bad = good; bad.change; refuse(want, #change, bad); } while (0)
-	REFUSE(-ENOTSUP, type = 7);
+	REFUSE(-ENOTSUP, type = KILN_TYPE_I32);
+	REFUSE(-ENOTSUP, type = 99);
+	REFUSE(-ENOTSUP, b_type = KILN_TYPE_F8E4M3);
+	REFUSE(-ENOTSUP, out_type = KILN_TYPE_I32);
+	good.type = KILN_TYPE_I8;
+	REFUSE(-ENOTSUP, out_type = KILN_TYPE_BF16);
+	REFUSE(-ENOTSUP, bias = tb.addr);
+	REFUSE(-EINVAL, k = 1 << 21);
+	good.type = KILN_TYPE_BF16;
 	REFUSE(-ENOTSUP, type = 0);
 	REFUSE(-ENOTSUP, out_type = 9);
 	REFUSE(-EINVAL, m = 0);
@@ -564,6 +720,7 @@ int main(void)
 	check_long();
 	check_random();
 	check_epilogues();
+	check_smalls();
 	check_cache();
 	check_bad();
 	check_fault();

@@ -26,6 +26,11 @@ enum kiln_type {
 	KILN_TYPE_F32	= 1,
 	KILN_TYPE_BF16	= 2,
 	KILN_TYPE_F16	= 3,
+	/* in matmul only: */
+	KILN_TYPE_F8E4M3 = 4,	/* with infinities; up to 240 */
+	KILN_TYPE_F8E5M2 = 5,
+	KILN_TYPE_I8	= 6,
+	KILN_TYPE_I32	= 7,	/* a product of int8 */
 };
 
 /* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
@@ -67,12 +72,17 @@ void kiln_ops_destroy(struct kiln_ops *ops);
  * [n, k]) where trans_a, trans_b say so. Each element is one fp32 sum from +0
  * on with k ascending, one fused multiply-add a product; bf16 takes k in pairs
  * and of each pair the odd one first, denormals are zero, and an odd k is filled
- * up with zero; fp16 is converted to fp32. It is rounded once to out_type. Shape, strides, transposition and
- * batch do not change a bit (docs/numerics.md defines the steps).
+ * up with zero; fp16 and fp8 are converted to fp32. It is rounded once to
+ * out_type. Shape, strides, transposition and batch do not change a bit
+ * (docs/numerics.md defines the steps).
+ *
+ * int8 gives the exact sum, as I32 modulo 2^32 (it cannot leave that below k =
+ * 131072), as F32 rounded once; k is at most 2^20.
  */
 struct kiln_matmul {
 	enum kiln_type type;		/* of a and b */
-	enum kiln_type out_type;	/* of c; 0: as type */
+	enum kiln_type b_type;		/* of b, if a is fp8 and b the other fp8; 0: as type */
+	enum kiln_type out_type;	/* of c; 0: as type, of fp8 F32, of int8 I32 */
 	uint32_t m, n, k;		/* at least 1 */
 	uint32_t batch;			/* 0 means 1 */
 	bool trans_a, trans_b;
@@ -87,7 +97,7 @@ struct kiln_matmul {
 	uint32_t outer;			/* 0 means 1 */
 	uint64_t outer_a, outer_b, outer_c;	/* elements from one to the next; 0: dense */
 	bool outer_share_a, outer_share_b;
-	uint64_t bias;			/* [n] of type, for all rows; 0: none. The sum starts with it */
+	uint64_t bias;			/* [n] of type (of fp8: F32), for all rows; 0: none. The sum starts with it */
 	enum kiln_unary_func activation;	/* of the fp32 sum, before it is rounded; 0: none */
 	uint64_t residual;		/* as c lies, of out_type; may be c; 0: none */
 	float beta;			/* 0: 1. beta * residual and the sum with it round in fp32 */

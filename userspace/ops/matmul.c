@@ -21,6 +21,15 @@
  * loaded again for each group (B) or panel (A). A is a chunk ahead of its use,
  * its transposing spread between the products of the chunk before.
  *
+ * fp8 goes by double rows where the card has them: what counts as an element
+ * along k is then a pair of them. Transposed, a pair moves as one of 16 bits;
+ * loaded as it is stored, its two rows stand one behind the other.
+ *
+ * int8 becomes bf16 on its way to SBUF: by the copy after transposing, or where
+ * that is not needed by one of its own. Sums of 1024 products are exact in PSUM;
+ * where k is larger, they are taken from there chunk by chunk, as multiples of
+ * SPLIT and a rest.
+ *
  * Who does what: Sync loads; Tensor transposes and multiplies; Vector and
  * Scalar, alternating by PSUM bank, copy transposed tiles to SBUF and drain
  * results; GpSimd stores. Each semaphore belongs to one place (a slot, a bank)
@@ -36,6 +45,8 @@
 #define BANK_COLS	512
 #define NAT_SLOTS	4
 #define CHUNK_TILES	8	/* the most k tiles of a chunk */
+#define SPLIT		4096
+#define MAX_WHOLE_K	(1u << 20)	/* so that low stays below 2^22 */
 #define MAX_BLOCK	240	/* row tiles; a stride has 16 bits */
 
 enum {
@@ -59,13 +70,17 @@ enum {
 };
 
 struct side {
+	enum kiln_dtype type;	/* as stored */
 	bool transposed;	/* on the way */
+	bool copied;		/* by Vector and Scalar: transposed, or converted */
 	bool resident;
 	unsigned int buffers;	/* of a resident side */
 	unsigned int sem, ring;
 	int64_t step_free, step_k;	/* bytes in memory from row (column) to the next, of k */
 	int32_t row_elems;	/* leading dimension */
 	uint32_t pitch;		/* elements in SBUF from k tile to k tile */
+	uint32_t col;		/* bytes in SBUF from column to column */
+	uint32_t nat_bytes;	/* of a slot */
 	uint32_t chunk_bytes;
 	uint32_t sbuf[2], nat;
 	/* registers */
@@ -76,8 +91,13 @@ struct side {
 struct gen {
 	struct kiln_asm *as;
 	const struct kiln_matmul *mm;
-	enum kiln_dtype type, out_type;
-	uint32_t es, os;
+	enum kiln_dtype out_type, bias_type;
+	bool pairs;			/* double rows */
+	bool convert, split;		/* int8; with more than a chunk of k */
+	uint32_t k;			/* elements along it: pairs, if so */
+	uint32_t es, os;		/* bytes of one: in SBUF, of the result */
+	uint32_t ns;			/* the same before transposing */
+	uint32_t high, low, carry;	/* SBUF: what is split, of all banks; of one */
 	uint32_t kc, chunks, k_last;	/* k tiles of a chunk; chunks; rows of k in the last */
 	uint32_t gm, nb;
 	uint32_t block_rows;
@@ -115,12 +135,12 @@ static void bump(struct gen *g, enum kiln_engine e, unsigned int reg, int64_t by
 
 /* ------------------------------------------------------------ side: loads -- */
 
-/* The engines that write a side's SBUF: Sync by DMA, or the two that copy transposed tiles. */
+/* The engines that write a side's SBUF: Sync by DMA, or the two that copy. */
 static unsigned int writers(const struct side *s, enum kiln_engine writer[2])
 {
-	writer[0] = s->transposed ? KILN_VECTOR : KILN_SYNC;
+	writer[0] = s->copied ? KILN_VECTOR : KILN_SYNC;
 	writer[1] = KILN_SCALAR;
-	return s->transposed ? 2 : 1;
+	return s->copied ? 2 : 1;
 }
 
 static void wait_free(struct gen *g, struct side *s)
@@ -162,13 +182,25 @@ static void flip_writers(struct gen *g, struct side *s, unsigned int *reg)
 			      s->sbuf[0] ^ s->sbuf[1]);
 }
 
+/* In which type a side's elements are transposed, and in which they stand in SBUF then. */
+static enum kiln_dtype moved_as(const struct gen *g, const struct side *s)
+{
+	return g->pairs ? KILN_BF16 : s->type;
+}
+
+static enum kiln_dtype kept_as(const struct gen *g, const struct side *s)
+{
+	return g->pairs || g->convert ? KILN_BF16 : s->type;
+}
+
 /* One tile of 128 rows as stored, [rows, k], becomes [k, rows] for the chunk. */
 static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint32_t rows,
 			    uint32_t k)
 {
 	enum kiln_engine copier = i % 2 ? KILN_SCALAR : KILN_VECTOR;
+	enum kiln_dtype type = moved_as(g, s), kept = kept_as(g, s);
 	unsigned int slot = i % NAT_SLOTS, base;
-	uint32_t nat = s->nat + slot * g->kc * PART * g->es;
+	uint32_t nat = s->nat + slot * s->nat_bytes;
 	uint32_t psum = (KILN_PSUM_BANKS - 2 + i % 2) * KILN_PSUM_BANK_BYTES;
 	uint32_t full = k / PART, tiles = kiln_ceil_div(k, PART), j;
 	struct kiln_operand src, dst;
@@ -177,7 +209,7 @@ static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint3
 	base = based(g, KILN_SYNC, s->dram, g->sync_tmp, i * PART * s->step_free, &rest);
 	kiln_asm_wait(g->as, KILN_SYNC, s->sem + SEM_NAT_FREE + slot, 1);
 	kiln_asm_dma(g->as, KILN_SYNC, s->ring + slot,
-		     kiln_tile1(KILN_SBUF, g->type, 0, rows, nat, k),
+		     kiln_tile1(KILN_SBUF, s->type, 0, rows, nat, g->pairs ? 2 * k : k),
 		     kiln_dram(base, rest, s->row_elems, 1));
 	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_NAT_LOADED + slot, 1);
 
@@ -187,25 +219,23 @@ static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint3
 		uint32_t kp = kiln_min(PART, k - j * PART);
 
 		kiln_asm_transpose(g->as,
-				   kiln_tile1(KILN_PSUM, g->type, 0, kp,
-					      psum + j * PART * g->es, rows),
-				   kiln_tile1(KILN_SBUF, g->type, 0, rows,
-					      nat + j * PART * g->es, kp));
+				   kiln_tile1(KILN_PSUM, type, 0, kp, psum + j * PART * g->ns, rows),
+				   kiln_tile1(KILN_SBUF, type, 0, rows, nat + j * PART * g->ns,
+					      kp));
 	}
 	kiln_asm_post(g->as, KILN_TENSOR, SEM_T_FULL + i % 2, 1);
 	kiln_asm_post(g->as, KILN_TENSOR, s->sem + SEM_NAT_FREE + slot, 1);
 
 	kiln_asm_wait(g->as, copier, SEM_T_FULL + i % 2, 1);
 	if (full) {
-		src = kiln_tile2(KILN_PSUM, g->type, 0, PART, psum, full, PART, rows, 1);
-		dst = kiln_tile2(KILN_SBUF, g->type, 0, PART, i * PART * g->es, full,
-				 s->pitch, rows, 1);
+		src = kiln_tile2(KILN_PSUM, type, 0, PART, psum, full, PART, rows, 1);
+		dst = kiln_tile2(KILN_SBUF, kept, 0, PART, i * PART * g->es, full, s->pitch, rows,
+				 1);
 		kiln_asm_tensor_copy(g->as, copier, kiln_at(dst, s->dst[copier]), src);
 	}
 	if (full < tiles) {
-		src = kiln_tile1(KILN_PSUM, g->type, 0, k % PART, psum + full * PART * g->es,
-				 rows);
-		dst = kiln_tile1(KILN_SBUF, g->type, 0, k % PART,
+		src = kiln_tile1(KILN_PSUM, type, 0, k % PART, psum + full * PART * g->ns, rows);
+		dst = kiln_tile1(KILN_SBUF, kept, 0, k % PART,
 				 (full * s->pitch + i * PART) * g->es, rows);
 		kiln_asm_tensor_copy(g->as, copier, kiln_at(dst, s->dst[copier]), src);
 	}
@@ -213,15 +243,49 @@ static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint3
 	kiln_asm_post(g->as, copier, s->sem + SEM_READY + i % 2, 1);
 }
 
+/* One k tile as stored, [k, columns], is converted for the chunk. */
+static void load_converted(struct gen *g, struct side *s, uint32_t j, uint32_t free, uint32_t kp)
+{
+	enum kiln_engine copier = j % 2 ? KILN_SCALAR : KILN_VECTOR;
+	unsigned int slot = j % NAT_SLOTS, base;
+	struct kiln_operand nat = kiln_tile1(KILN_SBUF, s->type, 0, kp,
+					     s->nat + slot * s->nat_bytes, free);
+	struct kiln_operand dst = kiln_tile1(KILN_SBUF, KILN_BF16, 0, kp, j * s->pitch * g->es,
+					     free);
+	int32_t rest;
+
+	base = based(g, KILN_SYNC, s->dram, g->sync_tmp, j * PART * s->step_k, &rest);
+	kiln_asm_wait(g->as, KILN_SYNC, s->sem + SEM_NAT_FREE + slot, 1);
+	kiln_asm_dma(g->as, KILN_SYNC, s->ring + slot, nat,
+		     kiln_dram(base, rest, s->row_elems, 1));
+	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_NAT_LOADED + slot, 1);
+	kiln_asm_wait(g->as, copier, s->sem + SEM_NAT_LOADED + slot, 1);
+	kiln_asm_tensor_copy(g->as, copier, kiln_at(dst, s->dst[copier]), nat);
+	kiln_asm_post(g->as, copier, s->sem + SEM_NAT_FREE + slot, 1);
+	kiln_asm_post(g->as, copier, s->sem + SEM_READY + j % 2, 1);
+}
+
 static void load_direct(struct gen *g, struct side *s, uint32_t j, uint32_t free, uint32_t k)
 {
+	uint32_t kp = kiln_min(PART, k - j * PART), at = j * s->pitch * g->es;
+	unsigned int base;
 	int32_t rest;
-	unsigned int base = based(g, KILN_SYNC, s->dram, g->sync_tmp, j * PART * s->step_k, &rest);
-	struct kiln_operand dst = kiln_tile1(KILN_SBUF, g->type, 0, kiln_min(PART, k - j * PART),
-					     j * s->pitch * g->es, free);
 
-	kiln_asm_dma(g->as, KILN_SYNC, s->ring + j, kiln_at(dst, s->dst[KILN_SYNC]),
-		     kiln_dram(base, rest, s->row_elems, 1));
+	if (s->copied) {
+		load_converted(g, s, j, free, kp);
+		return;
+	}
+	base = based(g, KILN_SYNC, s->dram, g->sync_tmp, j * PART * s->step_k, &rest);
+	if (g->pairs)
+		kiln_asm_dma(g->as, KILN_SYNC, s->ring + j,
+			     kiln_at(kiln_tile2(KILN_SBUF, s->type, 0, kp, at, 2, s->pitch, free, 1),
+				     s->dst[KILN_SYNC]),
+			     kiln_dram2(base, rest, 2 * s->row_elems, s->row_elems, 1));
+	else
+		kiln_asm_dma(g->as, KILN_SYNC, s->ring + j,
+			     kiln_at(kiln_tile1(KILN_SBUF, s->type, 0, kp, at, free),
+				     s->dst[KILN_SYNC]),
+			     kiln_dram(base, rest, s->row_elems, 1));
 	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
 }
 
@@ -272,7 +336,7 @@ static void load_parts(struct gen *g, struct side *s, struct load *load, uint32_
 	bump(g, KILN_SYNC, s->dram,
 	     load->free * s->step_free - (int64_t)g->chunks * g->kc * PART * s->step_k);
 	if (s->resident)
-		advance_writers(g, s, (int64_t)load->free * g->es -
+		advance_writers(g, s, (int64_t)load->free * s->col -
 				(int64_t)g->chunks * s->chunk_bytes);
 }
 
@@ -288,8 +352,10 @@ static void wait_loaded(struct gen *g, struct side *s, uint32_t free, uint32_t j
 {
 	uint32_t tiles = kiln_ceil_div(free, PART);
 
-	if (!s->transposed) {
+	if (!s->copied) {
 		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_LOADED + j, 1);
+	} else if (!s->transposed) {
+		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_READY + j % 2, 1);
 	} else if (!j) {
 		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_READY, (tiles + 1) / 2);
 		if (tiles > 1)
@@ -332,15 +398,17 @@ static void start_with_bias(struct gen *g, const struct group *group, uint32_t i
 {
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), j;
 
-	kiln_asm_load_stationary(g->as, kiln_tile1(KILN_SBUF, g->type, 0, 1, g->ones, rows));
+	kiln_asm_load_stationary(g->as,
+				 kiln_tile1(KILN_SBUF, g->bias_type, 0, 1, g->ones, rows));
 	for (j = 0; j < nt; j++) {
 		uint32_t col = zigzag(i, j, nt);
 		struct kiln_operand dst = bank_tile(g, group, i, col);
 
 		kiln_asm_wait(g->as, KILN_TENSOR, SEM_BANK_FREE + bank_of(g, group, i, col), 1);
 		kiln_asm_matmul(g->as, dst,
-				kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, 1,
-						   col * BANK_COLS * g->es, dst.size[0]),
+				kiln_at(kiln_tile1(KILN_SBUF, g->bias_type, 0, 1,
+						   col * BANK_COLS * kiln_dtype_bytes(g->bias_type),
+						   dst.size[0]),
 					g->bias_slot[KILN_TENSOR]), false);
 	}
 }
@@ -356,13 +424,26 @@ static void load_bias(struct gen *g, uint32_t cols)
 {
 	kiln_asm_wait(g->as, KILN_SYNC, SEM_BIAS_FREE, 1);
 	kiln_asm_dma(g->as, KILN_SYNC, g->b.ring,
-		     kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, 1, 0, cols),
+		     kiln_at(kiln_tile1(KILN_SBUF, g->bias_type, 0, 1, 0, cols),
 			     g->bias_slot[KILN_SYNC]), kiln_dram(g->bias_next, 0, 0, 1));
 	kiln_asm_post(g->as, KILN_SYNC, SEM_BIAS_FULL, 1);
 	flip_bias(g, KILN_SYNC);
-	bump(g, KILN_SYNC, g->bias_next, (int64_t)cols * g->es);
+	bump(g, KILN_SYNC, g->bias_next, (int64_t)cols * kiln_dtype_bytes(g->bias_type));
 	kiln_asm_wait(g->as, KILN_TENSOR, SEM_BIAS_FULL, 1);
 	kiln_asm_nop(g->as, KILN_TENSOR);
+}
+
+/* n columns of a k tile that is there. */
+static struct kiln_operand tile_of(const struct gen *g, const struct side *s, uint32_t t,
+				   uint32_t column, uint32_t kp, uint32_t n, unsigned int reg)
+{
+	uint32_t at = t * s->pitch * g->es + column * s->col;
+	enum kiln_dtype type = g->convert ? KILN_BF16 : s->type;
+
+	if (!g->pairs)
+		return kiln_at(kiln_tile1(KILN_SBUF, type, 0, kp, at, n), reg);
+	return kiln_at(kiln_tile2(KILN_SBUF, type, 0, kp, at, 2, s->transposed ? 1 : s->pitch, n,
+				  s->transposed ? 2 : 1), reg);
 }
 
 /*
@@ -378,7 +459,11 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 	uint32_t mt = kiln_ceil_div(group->rows, PART);
 	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS);
 	uint32_t kt = kiln_ceil_div(k, PART), i, j, t;
+	uint8_t flags = g->pairs ? KILN_F_DOUBLE_ROW : 0;
 
+	/* Split, each chunk is a sum of its own. */
+	first |= g->split;
+	last |= g->split;
 	for (t = 0; t < kt; t++) {
 		uint32_t kp = kiln_min(PART, k - t * PART);
 
@@ -397,10 +482,8 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 
 			if (g->mm->bias && first && !t)
 				start_with_bias(g, group, i, rows);
-			kiln_asm_load_stationary(g->as,
-				kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, kp,
-						   (t * g->a.pitch + i * PART) * g->es, rows),
-					g->a_read));
+			KILN_ASM(g->as, KILN_TENSOR, LOAD_STATIONARY, .flags = flags,
+				 .src = { tile_of(g, &g->a, t, i * PART, kp, rows, g->a_read) });
 			for (j = 0; j < nt; j++) {
 				uint32_t col = zigzag(i, j, nt);
 				struct kiln_operand dst = bank_tile(g, group, i, col);
@@ -408,11 +491,11 @@ static void multiply_chunk(struct gen *g, const struct group *group, uint32_t k,
 
 				if (first && !t && !g->mm->bias)
 					kiln_asm_wait(g->as, KILN_TENSOR, SEM_BANK_FREE + bank, 1);
-				kiln_asm_matmul(g->as, dst,
-					kiln_at(kiln_tile1(KILN_SBUF, g->type, 0, kp,
-							   (t * g->b.pitch + col * BANK_COLS) * g->es,
-							   dst.size[0]), g->b_read),
-					!first || t || g->mm->bias);
+				KILN_ASM(g->as, KILN_TENSOR, MATMUL, .dst = dst,
+					 .src = { tile_of(g, &g->b, t, col * BANK_COLS, kp,
+							  dst.size[0], g->b_read) },
+					 .flags = flags | (!first || t || g->mm->bias ?
+							   KILN_F_ACCUMULATE : 0));
 				if (last && t == kt - 1)
 					kiln_asm_post(g->as, KILN_TENSOR, SEM_BANK_FULL + bank, 1);
 			}
@@ -433,6 +516,81 @@ static void begin_b(struct gen *g, uint32_t cols)
 		kiln_asm_addi(g->as, writer[i], g->b.dst[writer[i]], g->b.base[writer[i]], 0);
 	if (g->b.buffers > 1)
 		flip_writers(g, &g->b, g->b.base);
+}
+
+/* Vector: what is kept of a bank while its chunks are summed up. */
+static struct kiln_operand split_tile(const struct gen *g, const struct group *group, uint32_t i,
+				      uint32_t j, enum kiln_dtype type, uint32_t sbuf)
+{
+	struct kiln_operand bank = bank_tile(g, group, i, j);
+	uint32_t at = sbuf == g->carry ? 0 : bank_of(g, group, i, j) * BANK_COLS * 4;
+
+	return kiln_tile1(KILN_SBUF, type, 0, bank.partitions, sbuf + at, bank.size[0]);
+}
+
+/*
+ * The sum s of a chunk is at most 2^24. high += round(s / SPLIT), low += the
+ * rest, which is at most SPLIT / 2: all of it whole numbers that fp32 has.
+ */
+static void take_chunk(struct gen *g, const struct group *group, bool first)
+{
+	uint32_t mt = kiln_ceil_div(group->rows, PART);
+	uint32_t nt = kiln_ceil_div(group->cols, BANK_COLS), i, j;
+	enum kiln_engine v = KILN_VECTOR;
+
+	for (i = 0; i < mt; i++)
+		for (j = 0; j < nt; j++) {
+			uint32_t col = zigzag(i, j, nt);
+			unsigned int bank = bank_of(g, group, i, col);
+			struct kiln_operand s = bank_tile(g, group, i, col);
+			struct kiln_operand high = split_tile(g, group, i, col, KILN_I32, g->high);
+			struct kiln_operand low = split_tile(g, group, i, col, KILN_F32, g->low);
+			struct kiln_operand part = split_tile(g, group, i, col, KILN_I32, g->carry);
+
+			kiln_asm_wait(g->as, v, SEM_BANK_FULL + bank, 1);
+			kiln_asm_tensor_scalar(g->as, v, first ? high : part, s, KILN_ALU_MULTIPLY,
+					       kiln_const(1.0f / SPLIT), KILN_ALU_BYPASS,
+					       kiln_const(0), 0);
+			kiln_asm_scalar_tensor_tensor(g->as, v, first ? low : s,
+						      first ? high : part, KILN_ALU_MULTIPLY,
+						      kiln_const(-SPLIT), KILN_ALU_ADD, s, 0);
+			if (!first)
+				kiln_asm_tensor_tensor(g->as, v, low, low, KILN_ALU_ADD, s);
+			kiln_asm_post(g->as, v, SEM_BANK_FREE + bank, 1);
+			if (!first)
+				kiln_asm_tensor_tensor(g->as, v, high, high, KILN_ALU_ADD, part);
+		}
+}
+
+/* SPLIT * high + low, of which int32 gets the bits: modulo 2^32. */
+static void join(struct gen *g, const struct group *group, uint32_t i, uint32_t j,
+		 struct kiln_operand dst)
+{
+	struct kiln_operand high = split_tile(g, group, i, j, KILN_I32, g->high);
+	struct kiln_operand low = split_tile(g, group, i, j, KILN_F32, g->low);
+	struct kiln_operand carry = split_tile(g, group, i, j, KILN_I32, g->carry);
+	struct kiln_operand bits = low;
+	const uint32_t shift = 12;
+	enum kiln_engine v = KILN_VECTOR;
+	struct kiln_scalar by = { 0 };
+
+	if (g->out_type != KILN_I32) {
+		kiln_asm_scalar_tensor_tensor(g->as, v, dst, high, KILN_ALU_MULTIPLY,
+					      kiln_const(SPLIT), KILN_ALU_ADD, low, 0);
+		return;
+	}
+	/* carry = floor(low / SPLIT), by rounding to nearest what is half a step less. */
+	kiln_asm_tensor_scalar(g->as, v, carry, low, KILN_ALU_ADD, kiln_const(0.5f - SPLIT / 2),
+			       KILN_ALU_MULTIPLY, kiln_const(1.0f / SPLIT), 0);
+	kiln_asm_tensor_tensor(g->as, v, high, high, KILN_ALU_ADD, carry);
+	bits.dtype = KILN_I32;
+	kiln_asm_scalar_tensor_tensor(g->as, v, bits, carry, KILN_ALU_MULTIPLY,
+				      kiln_const(-SPLIT), KILN_ALU_ADD, low, 0);
+	/* A constant of bitwise functions is its bits. */
+	memcpy(&by.imm, &shift, sizeof(shift));
+	kiln_asm_tensor_scalar(g->as, v, high, high, KILN_ALU_LEFT_SHIFT, by, KILN_ALU_BYPASS,
+			       kiln_const(0), 0);
+	kiln_asm_tensor_tensor(g->as, v, dst, high, KILN_ALU_BITWISE_OR, bits);
 }
 
 /* next_*: of the chunk behind this one; rows or columns 0: that side is not to be loaded. */
@@ -467,6 +625,8 @@ static void chunk(struct gen *g, const struct group *group, uint32_t k, bool fir
 		kiln_asm_xori(g->as, KILN_TENSOR, g->b_read, g->b_read,
 			      g->b.sbuf[0] ^ g->b.sbuf[1]);
 	}
+	if (g->split)
+		take_chunk(g, group, first);
 }
 
 /*
@@ -494,7 +654,7 @@ static void flip_out(struct gen *g, enum kiln_engine e, unsigned int bank)
 /* Who takes the results of a bank to SBUF. */
 static enum kiln_engine drainer(const struct gen *g, unsigned int bank)
 {
-	if (g->mm->residual)
+	if (g->mm->residual || g->split)
 		return KILN_VECTOR;
 	return bank % 2 || g->mm->activation ? KILN_SCALAR : KILN_VECTOR;
 }
@@ -583,6 +743,11 @@ static void drain(struct gen *g, const struct group *group)
 			dst = kiln_at(dst, g->out_reg[e][unit_of(g, bank)]);
 			if (g->mm->residual) {
 				add_residual(g, bank, dst, src, act);
+			} else if (g->split) {
+				kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
+				join(g, group, i, col, dst);
+				kiln_asm_post(g->as, e, SEM_OUT_FULL + bank, 1);
+				continue;
 			} else {
 				kiln_asm_wait(g->as, e, SEM_BANK_FULL + bank, 1);
 				kiln_asm_wait(g->as, e, SEM_OUT_FREE + bank, 1);
@@ -648,7 +813,7 @@ static void group(struct gen *g, const struct group *group)
 	chunk(g, group, g->k_last, g->chunks == 1, true, group->next_rows, group->next_cols,
 	      first_k, g->chunks == 1);
 	if (g->a.resident)
-		bump(g, KILN_TENSOR, g->a_read, (int64_t)group->rows * g->es -
+		bump(g, KILN_TENSOR, g->a_read, (int64_t)group->rows * g->a.col -
 		     (int64_t)g->chunks * g->a.chunk_bytes);
 	if (g->b.resident)
 		bump(g, KILN_TENSOR, g->b_read, -(int64_t)g->chunks * g->b.chunk_bytes);
@@ -797,7 +962,7 @@ static void place_side(struct gen *g, struct side *s, uint32_t *top, uint32_t co
 	/* Whole lines; a single column needs none. */
 	s->pitch = columns > 1 ? KILN_ALIGN_UP(columns, 32u) : 1;
 	s->chunk_bytes = g->kc * s->pitch * g->es;
-	bytes = s->resident ? kiln_ceil_div(g->mm->k, PART) * s->pitch * g->es : s->chunk_bytes;
+	bytes = s->resident ? kiln_ceil_div(g->k, PART) * s->pitch * g->es : s->chunk_bytes;
 	s->sbuf[0] = take(top, bytes);
 	s->sbuf[1] = s->buffers > 1 || !s->resident ? take(top, bytes) : s->sbuf[0];
 }
@@ -813,17 +978,16 @@ static void layout(struct gen *g, unsigned int generation)
 	const struct kiln_matmul *mm = g->mm;
 	uint32_t sbuf = kiln_asm_sbuf_bytes(generation), top = 0, left;
 	uint32_t mt = kiln_ceil_div(mm->m, PART), nt = kiln_ceil_div(mm->n, BANK_COLS);
-	uint32_t kt = kiln_ceil_div(mm->k, PART);
+	uint32_t kt = kiln_ceil_div(g->k, PART);
 	uint64_t bytes, tile;
 	uint32_t banks, panels, columns, tiles, blocks;
 
-	g->es = kiln_dtype_bytes(g->type);
-	g->os = kiln_dtype_bytes(g->out_type);
-	g->kc = CHUNK_TILES * 2 / g->es;
-	if (mm->m == 1)		/* a matrix that is used once: just enough to be on its way */
+	g->kc = kiln_min(CHUNK_TILES, CHUNK_TILES * 2 / g->es);
+	if (mm->m == 1 && !g->convert)	/* a matrix that is used once: just enough to be on its way */
 		g->kc = kiln_min(g->kc, 4096 / kiln_min(mm->n, 4096));
 	g->chunks = kiln_ceil_div(kt, g->kc);
-	g->k_last = mm->k - (g->chunks - 1) * g->kc * PART;
+	g->k_last = g->k - (g->chunks - 1) * g->kc * PART;
+	g->split = g->convert && g->chunks > 1;
 
 	banks = g->t_banks ? 6 : 8;
 	if (nt >= 2 && mt >= banks / 2)
@@ -836,14 +1000,21 @@ static void layout(struct gen *g, unsigned int generation)
 	panels = kiln_ceil_div(mm->n, g->nb * BANK_COLS);
 	g->out = take(&top, 2 * out_bytes(g));
 	if (mm->bias) {
-		g->ones = take(&top, PART * g->es);
-		g->bias_bytes = KILN_ALIGN_UP(columns * g->es, 64u);
+		g->ones = take(&top, PART * kiln_dtype_bytes(g->bias_type));
+		g->bias_bytes = KILN_ALIGN_UP(columns * kiln_dtype_bytes(g->bias_type), 64u);
 		g->bias = take(&top, 2 * g->bias_bytes);
 	}
-	if (g->a.transposed)
-		g->a.nat = take(&top, NAT_SLOTS * g->kc * PART * g->es);
-	if (g->b.transposed)
-		g->b.nat = take(&top, NAT_SLOTS * g->kc * PART * g->es);
+	g->a.nat_bytes = g->a.transposed ? g->kc * PART * g->ns : g->gm * PART;
+	g->b.nat_bytes = g->b.transposed ? g->kc * PART * g->ns : columns;
+	if (g->a.copied)
+		g->a.nat = take(&top, NAT_SLOTS * g->a.nat_bytes);
+	if (g->b.copied)
+		g->b.nat = take(&top, NAT_SLOTS * g->b.nat_bytes);
+	if (g->split) {
+		g->high = take(&top, g->gm * g->nb * BANK_COLS * 4);
+		g->low = take(&top, g->gm * g->nb * BANK_COLS * 4);
+		g->carry = take(&top, BANK_COLS * 4);
+	}
 	left = sbuf - top;
 
 	/* B: all of k for two panels, if that leaves as much for A. */
@@ -890,7 +1061,7 @@ static void side_registers(struct gen *g, struct side *s)
 	kiln_asm_movi(g->as, KILN_TENSOR, s->base[KILN_TENSOR], s->sbuf[0]);
 	/* What is free at the start. */
 	post_free(g, s, s->resident ? s->buffers : 2);
-	if (s->transposed)
+	if (s->copied)
 		for (i = 0; i < NAT_SLOTS; i += 2) {
 			kiln_asm_nop(g->as, KILN_TENSOR);
 			kiln_asm_post(g->as, KILN_TENSOR, s->sem + SEM_NAT_FREE + i, 1);
@@ -898,18 +1069,48 @@ static void side_registers(struct gen *g, struct side *s)
 		}
 }
 
+/* Along k an element may be a pair. */
+static void steps(const struct gen *g, struct side *s, uint32_t bytes)
+{
+	int64_t row = (int64_t)s->row_elems * bytes;
+
+	s->step_free = s->transposed ? row : bytes;
+	s->step_k = (s->transposed ? bytes : row) * (1 + g->pairs);
+}
+
+static bool float8(enum kiln_type type)
+{
+	return type == KILN_TYPE_F8E4M3 || type == KILN_TYPE_F8E5M2;
+}
+
+static enum kiln_type bias_type(const struct kiln_matmul *mm)
+{
+	return float8(mm->type) ? KILN_TYPE_F32 : mm->type;
+}
+
 static int make_matmul(struct kiln_asm *as, unsigned int generation, const void *shape)
 {
 	const struct kiln_matmul *mm = shape;
-	struct gen gen = {
-		.as = as, .mm = mm,
-		.type = kiln_type_dtype(mm->type), .out_type = kiln_type_dtype(mm->out_type),
-	}, *g = &gen;
+	struct gen gen = { .as = as, .mm = mm, .out_type = kiln_type_dtype(mm->out_type) };
+	struct gen *g = &gen;
 	unsigned int i, j;
 
+	g->convert = mm->type == KILN_TYPE_I8;
+	g->pairs = generation > 1 && float8(mm->type) && mm->k % 2 == 0;
+	g->k = g->pairs ? mm->k / 2 : mm->k;
+	g->bias_type = kiln_type_dtype(bias_type(mm));
+	g->a.type = kiln_type_dtype(mm->type);
+	g->b.type = kiln_type_dtype(mm->b_type);
 	g->a.transposed = !mm->trans_a;
 	g->b.transposed = mm->trans_b;
+	g->a.copied = g->a.transposed || g->convert;
+	g->b.copied = g->b.transposed || g->convert;
 	g->t_banks = g->a.transposed || g->b.transposed ? 2 : 0;
+	g->es = g->pairs || g->convert ? 2 : type_size(mm->type);
+	g->ns = g->pairs ? 2 : type_size(mm->type);
+	g->os = type_size(mm->out_type);
+	g->a.col = g->pairs && !g->a.transposed ? 1 : g->es;
+	g->b.col = g->pairs && !g->b.transposed ? 1 : g->es;
 	layout(g, generation);
 
 	g->a.sem = SEM_SIDE;
@@ -918,10 +1119,8 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	g->b.ring = 0;
 	g->a.row_elems = mm->lda;
 	g->b.row_elems = mm->ldb;
-	g->a.step_free = g->a.transposed ? (int64_t)mm->lda * g->es : g->es;
-	g->a.step_k = g->a.transposed ? g->es : (int64_t)mm->lda * g->es;
-	g->b.step_free = g->b.transposed ? (int64_t)mm->ldb * g->es : g->es;
-	g->b.step_k = g->b.transposed ? g->es : (int64_t)mm->ldb * g->es;
+	steps(g, &g->a, type_size(mm->type));
+	steps(g, &g->b, type_size(mm->type));
 
 	g->a_batch = kiln_asm_reg(as, KILN_SYNC);
 	g->a_block = kiln_asm_reg(as, KILN_SYNC);
@@ -965,7 +1164,7 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 		g->bias_slot[KILN_TENSOR] = kiln_asm_reg(as, KILN_TENSOR);
 		kiln_asm_movi(as, KILN_SYNC, g->bias_slot[KILN_SYNC], g->bias);
 		kiln_asm_movi(as, KILN_TENSOR, g->bias_slot[KILN_TENSOR], g->bias);
-		kiln_asm_memset(as, KILN_VECTOR, kiln_tile1(KILN_SBUF, g->type, 0, 1, g->ones, PART), 1);
+		kiln_asm_memset(as, KILN_VECTOR, kiln_tile1(KILN_SBUF, g->bias_type, 0, 1, g->ones, PART), 1);
 		kiln_asm_post(as, KILN_VECTOR, SEM_ONES, 1);
 		kiln_asm_post(as, KILN_VECTOR, SEM_BIAS_FREE, 2);
 		kiln_asm_wait(as, KILN_TENSOR, SEM_ONES, 1);
@@ -986,12 +1185,14 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	}
 	if (mm->m % g->block_rows)
 		block(g, mm->m % g->block_rows);
-	bump(g, KILN_SYNC, g->a_batch, (int64_t)mm->stride_a * g->es);
-	bump(g, KILN_SYNC, g->b_batch, (int64_t)mm->stride_b * g->es);
+	bump(g, KILN_SYNC, g->a_batch, (int64_t)mm->stride_a * type_size(mm->type));
+	bump(g, KILN_SYNC, g->b_batch, (int64_t)mm->stride_b * type_size(mm->type));
 	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)mm->stride_c * g->os);
 	kiln_asm_loop_end(as);
-	bump(g, KILN_SYNC, g->a_batch, (int64_t)(mm->outer_a - mm->batch * mm->stride_a) * g->es);
-	bump(g, KILN_SYNC, g->b_batch, (int64_t)(mm->outer_b - mm->batch * mm->stride_b) * g->es);
+	bump(g, KILN_SYNC, g->a_batch,
+	     (int64_t)(mm->outer_a - mm->batch * mm->stride_a) * type_size(mm->type));
+	bump(g, KILN_SYNC, g->b_batch,
+	     (int64_t)(mm->outer_b - mm->batch * mm->stride_b) * type_size(mm->type));
 	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)(mm->outer_c - mm->batch * mm->stride_c) * g->os);
 	kiln_asm_loop_end(as);
 	return 0;
@@ -999,9 +1200,32 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 
 /* ------------------------------------------------------------------- entry -- */
 
-static uint32_t type_bytes(enum kiln_type type)
+/* Types that go with one another; what is not said is filled in. */
+static int check_types(struct kiln_matmul *mm)
 {
-	return type == KILN_TYPE_F32 ? 4 : 2;
+	bool whole = mm->type == KILN_TYPE_I8, small = float8(mm->type);
+
+	if (!known_type(mm->type) && !whole && !small)
+		return kiln_error(-ENOTSUP, "matmul: type %d is not KILN_TYPE_F32, _BF16, _F16, _F8E4M3, _F8E5M2 or _I8",
+				  (int)mm->type);
+	if (!mm->b_type)
+		mm->b_type = mm->type;
+	if (mm->b_type != mm->type && !(small && float8(mm->b_type)))
+		return kiln_error(-ENOTSUP, "matmul: b_type %d with type %d: only the two fp8 types go with each other",
+				  (int)mm->b_type, (int)mm->type);
+	if (!mm->out_type)
+		mm->out_type = whole ? KILN_TYPE_I32 : small ? KILN_TYPE_F32 : mm->type;
+	if (whole && mm->out_type != KILN_TYPE_I32 && mm->out_type != KILN_TYPE_F32)
+		return kiln_error(-ENOTSUP, "matmul: out_type %d of int8 is not KILN_TYPE_I32 or _F32",
+				  (int)mm->out_type);
+	if (!whole && !known_type(mm->out_type) && !float8(mm->out_type))
+		return kiln_error(-ENOTSUP, "matmul: out_type %d is not KILN_TYPE_F32, _BF16, _F16, _F8E4M3 or _F8E5M2",
+				  (int)mm->out_type);
+	if (whole && (mm->bias || mm->activation || mm->residual))
+		return kiln_error(-ENOTSUP, "matmul: int8 has no bias, activation or residual: use kiln_binary() and kiln_unary() on an fp32 result");
+	if (whole && mm->k > MAX_WHOLE_K)
+		return kiln_error(-EINVAL, "matmul: k is %u, of int8 at most %u", mm->k, MAX_WHOLE_K);
+	return 0;
 }
 
 /* How one matrix lies: what a caller said, and fills in. */
@@ -1072,15 +1296,9 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	if (!ops || !matmul)
 		return kiln_error(-EINVAL, "matmul: no ops or no description");
 	mm = *matmul;
-	if (!mm.out_type)
-		mm.out_type = mm.type;
-	if (mm.type != KILN_TYPE_F32 && mm.type != KILN_TYPE_BF16 && mm.type != KILN_TYPE_F16)
-		return kiln_error(-ENOTSUP, "matmul: type %d is not KILN_TYPE_F32, _BF16 or _F16",
-				  (int)mm.type);
-	if (mm.out_type != KILN_TYPE_F32 && mm.out_type != KILN_TYPE_BF16 &&
-	    mm.out_type != KILN_TYPE_F16)
-		return kiln_error(-ENOTSUP, "matmul: out_type %d is not KILN_TYPE_F32, _BF16 or _F16",
-				  (int)mm.out_type);
+	err = check_types(&mm);
+	if (err)
+		return err;
 	if (!mm.m || !mm.n || !mm.k)
 		return kiln_error(-EINVAL, "matmul: m %u, n %u, k %u: each at least 1", mm.m, mm.n,
 				  mm.k);
@@ -1096,8 +1314,8 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	else if (!mm.beta)
 		mm.beta = 1;
 
-	in = type_bytes(mm.type);
-	out = type_bytes(mm.out_type);
+	in = type_size(mm.type);
+	out = type_size(mm.out_type);
 	err = check_matrix(&mm, &(struct layout) {
 		"a", mm.trans_a ? mm.k : mm.m, mm.trans_a ? mm.m : mm.k, in, mm.a, &mm.lda,
 		&mm.stride_a, &mm.outer_a, mm.share_a, mm.outer_share_a, false });
@@ -1111,9 +1329,9 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 			false, true });
 	if (!err && mm.activation)
 		err = kiln_ops_activation("matmul", mm.activation, &act);
-	if (!err && mm.bias % in)
+	if (!err && mm.bias % type_size(bias_type(&mm)))
 		err = kiln_error(-EINVAL, "matmul: bias is at 0x%llx: a device address, aligned to %u bytes",
-				 (unsigned long long)mm.bias, in);
+				 (unsigned long long)mm.bias, type_size(bias_type(&mm)));
 	if (!err && mm.residual % out)
 		err = kiln_error(-EINVAL, "matmul: residual is at 0x%llx: a device address, aligned to %u bytes",
 				 (unsigned long long)mm.residual, out);
@@ -1136,7 +1354,7 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 		KILN_OPS_MATMUL | (uint64_t)mm.type << 8 | (uint64_t)mm.out_type << 16 |
 			(uint64_t)mm.trans_a << 24 | (uint64_t)mm.trans_b << 25 |
 			(uint64_t)!!mm.bias << 26 | (uint64_t)!!mm.residual << 27 |
-			(uint64_t)mm.activation << 32,
+			(uint64_t)mm.activation << 32 | (uint64_t)mm.b_type << 40,
 		mm.m, mm.n, mm.k, mm.batch, mm.lda, mm.ldb, mm.ldc,
 		mm.stride_a, mm.stride_b, mm.stride_c,
 		mm.outer, mm.outer_a, mm.outer_b, mm.outer_c, beta_bits,

@@ -55,9 +55,17 @@ static inline uint32_t kiln_min(uint32_t a, uint32_t b)
 
 static inline enum kiln_dtype kiln_type_dtype(enum kiln_type type)
 {
-	return type == KILN_TYPE_F16 ? KILN_F16 : type == KILN_TYPE_BF16 ? KILN_BF16 : KILN_F32;
+	static const uint8_t dtype[] = {
+		[KILN_TYPE_F32] = KILN_F32, [KILN_TYPE_BF16] = KILN_BF16,
+		[KILN_TYPE_F16] = KILN_F16, [KILN_TYPE_F8E4M3] = KILN_F8E4M3,
+		[KILN_TYPE_F8E5M2] = KILN_F8E5M2, [KILN_TYPE_I8] = KILN_I8,
+		[KILN_TYPE_I32] = KILN_I32,
+	};
+
+	return dtype[type];
 }
 
+/* What every op takes; matmul knows more. */
 static inline bool known_type(enum kiln_type type)
 {
 	return type == KILN_TYPE_F32 || type == KILN_TYPE_BF16 || type == KILN_TYPE_F16;
@@ -65,7 +73,7 @@ static inline bool known_type(enum kiln_type type)
 
 static inline uint32_t type_size(enum kiln_type type)
 {
-	return type == KILN_TYPE_F32 ? 4 : 2;
+	return kiln_dtype_bytes(kiln_type_dtype(type));
 }
 
 #endif
