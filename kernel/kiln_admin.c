@@ -258,24 +258,32 @@ int kiln_admin_context_create(struct kiln_device *kdev, u32 epoch, u32 context,
 	return kiln_admin_exec(kdev, epoch, &cmd);
 }
 
-int kiln_admin_context_destroy(struct kiln_device *kdev, u32 epoch, u32 context)
+static int kiln_admin_context(struct kiln_device *kdev, u32 epoch, u32 context, u8 opcode)
 {
-	struct kiln_cmd cmd = {
-		.opcode = KILN_ADM_CTX_DESTROY,
-		.ctx = { .context = context },
-	};
+	struct kiln_cmd cmd = { .opcode = opcode, .ctx = { .context = context } };
 
 	return kiln_admin_exec(kdev, epoch, &cmd);
 }
 
+int kiln_admin_context_destroy(struct kiln_device *kdev, u32 epoch, u32 context)
+{
+	return kiln_admin_context(kdev, epoch, context, KILN_ADM_CTX_DESTROY);
+}
+
+/* Waits for its running commands: as long as the longest of them. */
+int kiln_admin_context_suspend(struct kiln_device *kdev, u32 epoch, u32 context)
+{
+	return kiln_admin_context(kdev, epoch, context, KILN_ADM_CTX_SUSPEND);
+}
+
+int kiln_admin_context_resume(struct kiln_device *kdev, u32 epoch, u32 context)
+{
+	return kiln_admin_context(kdev, epoch, context, KILN_ADM_CTX_RESUME);
+}
+
 int kiln_admin_tlb_flush(struct kiln_device *kdev, u32 epoch, u32 context)
 {
-	struct kiln_cmd cmd = {
-		.opcode = KILN_ADM_TLB_FLUSH,
-		.ctx = { .context = context },
-	};
-
-	return kiln_admin_exec(kdev, epoch, &cmd);
+	return kiln_admin_context(kdev, epoch, context, KILN_ADM_TLB_FLUSH);
 }
 
 int kiln_admin_queue_destroy(struct kiln_device *kdev, u32 epoch, u32 queue)
@@ -295,6 +303,23 @@ int kiln_admin_queue_cancel(struct kiln_device *kdev, u32 epoch, u32 queue, u64 
 		.cancel = { .queue = queue, .target = cookie },
 	};
 
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+/* From HBM to host memory, or back. The card reads and writes the pages by DMA. */
+int kiln_admin_copy(struct kiln_device *kdev, u32 epoch, u64 dst, bool to_host, u64 src, u64 bytes)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_COPY,
+		.copy = {
+			.dst = dst, .dst_host = to_host,
+			.src = src, .src_host = !to_host,
+			.bytes = bytes,
+		},
+	};
+
+	/* What the CPU has written through BAR 4. */
+	wmb();
 	return kiln_admin_exec(kdev, epoch, &cmd);
 }
 

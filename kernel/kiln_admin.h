@@ -56,9 +56,12 @@ void kiln_admin_ping(struct kiln_device *kdev, u32 epoch);
 int kiln_admin_context_create(struct kiln_device *kdev, u32 epoch, u32 context,
 			      u32 weight, u64 root);
 int kiln_admin_context_destroy(struct kiln_device *kdev, u32 epoch, u32 context);
+int kiln_admin_context_suspend(struct kiln_device *kdev, u32 epoch, u32 context);
+int kiln_admin_context_resume(struct kiln_device *kdev, u32 epoch, u32 context);
 int kiln_admin_tlb_flush(struct kiln_device *kdev, u32 epoch, u32 context);
 int kiln_admin_queue_destroy(struct kiln_device *kdev, u32 epoch, u32 queue);
 int kiln_admin_queue_cancel(struct kiln_device *kdev, u32 epoch, u32 queue, u64 cookie);
+int kiln_admin_copy(struct kiln_device *kdev, u32 epoch, u64 dst, bool to_host, u64 src, u64 bytes);
 int kiln_admin_clear(struct kiln_device *kdev, u32 epoch, u64 addr, u64 bytes);
 
 #endif

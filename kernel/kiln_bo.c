@@ -9,31 +9,57 @@
 #include <drm/ttm/ttm_range_manager.h>
 #include <drm/ttm/ttm_tt.h>
 
+#include "kiln_admin.h"
 #include "kiln_bo.h"
 #include "kiln_compat.h"
 #include "kiln_drv.h"
+#include "kiln_evict.h"
 
 static const struct ttm_place kiln_place_hbm = { .mem_type = TTM_PL_VRAM };
+/* Only if nobody has to leave. */
+static const struct ttm_place kiln_place_free_hbm = {
+	.mem_type = TTM_PL_VRAM, .flags = TTM_PL_FLAG_DESIRED,
+};
+
 static const struct ttm_place kiln_place_system = { .mem_type = TTM_PL_SYSTEM };
+static const struct ttm_place kiln_place_free_hbm_or_system[] = {
+	{ .mem_type = TTM_PL_VRAM, .flags = TTM_PL_FLAG_DESIRED },
+	{ .mem_type = TTM_PL_SYSTEM },
+};
+
 static const struct ttm_placement kiln_in_hbm = {
 	.num_placement = 1, .placement = &kiln_place_hbm,
+};
+
+static const struct ttm_placement kiln_in_free_hbm = {
+	.num_placement = 1, .placement = &kiln_place_free_hbm,
 };
 
 static const struct ttm_placement kiln_in_system = {
 	.num_placement = 1, .placement = &kiln_place_system,
 };
 
+static const struct ttm_placement kiln_in_free_hbm_or_system = {
+	.num_placement = 2, .placement = kiln_place_free_hbm_or_system,
+};
+
 static const struct drm_gem_object_funcs kiln_bo_funcs;
+
+/* One admin command moves this much at most. */
+#define KILN_COPY_BYTES	(64ull << 20)
 
 static struct kiln_bo *to_kiln_bo_ttm(struct ttm_buffer_object *tbo)
 {
 	return container_of(tbo, struct kiln_bo, tbo);
 }
 
-static struct ttm_placement *kiln_bo_home(struct kiln_bo *bo)
+/* TTM does not change it, but does not say so. */
+static int kiln_bo_validate(struct kiln_bo *bo, const struct ttm_placement *where,
+			    bool interruptible)
 {
-	return (struct ttm_placement *)(bo->flags & DRM_KILN_BO_HBM ? &kiln_in_hbm :
-								    &kiln_in_system);
+	struct ttm_operation_ctx ctx = { .interruptible = interruptible };
+
+	return ttm_bo_validate(&bo->tbo, (struct ttm_placement *)where, &ctx);
 }
 
 /* ------------------------------------------------------------------ TTM -- */
@@ -63,24 +89,89 @@ static void kiln_ttm_evict_flags(struct ttm_buffer_object *tbo, struct ttm_place
 	*placement = kiln_in_system;
 }
 
+/* Nobody has ever written to it: it is all zeroes. */
+static bool kiln_ttm_is_untouched(struct ttm_buffer_object *tbo)
+{
+	return tbo->resource->mem_type == TTM_PL_SYSTEM &&
+	       (!tbo->ttm || (!ttm_tt_is_populated(tbo->ttm) &&
+			      !(tbo->ttm->page_flags & TTM_TT_FLAG_SWAPPED)));
+}
+
+/* Between HBM and host memory, by the card. -EIO: it could not, and nothing has changed. */
+static int kiln_ttm_copy(struct ttm_buffer_object *tbo, struct ttm_operation_ctx *ctx,
+			 struct ttm_resource *new_mem)
+{
+	struct kiln_device *kdev = to_kiln_device(tbo->base.dev);
+	bool out = new_mem->mem_type == TTM_PL_SYSTEM;
+	u64 hbm = (u64)(out ? tbo->resource : new_mem)->start << PAGE_SHIFT;
+	u32 epoch = READ_ONCE(kdev->epoch);
+	dma_addr_t *pages;
+	u32 first, count;
+	int ret;
+
+	ret = kiln_ttm_bo_populate(tbo, ctx);
+	if (ret)
+		return ret;
+	pages = tbo->ttm->dma_address;
+	for (first = 0; first < tbo->ttm->num_pages; first += count) {
+		u64 at = hbm + ((u64)first << PAGE_SHIFT);
+
+		for (count = 1; first + count < tbo->ttm->num_pages; count++)
+			if (pages[first + count] != pages[first] + ((u64)count << PAGE_SHIFT) ||
+			    count == KILN_COPY_BYTES >> PAGE_SHIFT)
+				break;
+		ret = kiln_admin_copy(kdev, epoch, out ? pages[first] : at, out,
+				      out ? at : pages[first], (u64)count << PAGE_SHIFT);
+		if (ret)
+			return ret;
+	}
+	ttm_bo_move_sync_cleanup(tbo, new_mem);
+	return 0;
+}
+
 static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 			 struct ttm_operation_ctx *ctx, struct ttm_resource *new_mem,
 			 struct ttm_place *hop)
 {
+	struct kiln_device *kdev = to_kiln_device(tbo->base.dev);
 	int ret, idx;
 
-	/* New, or never touched: there is nothing to copy. */
-	if (!tbo->resource || (tbo->resource->mem_type == TTM_PL_SYSTEM && !tbo->ttm) ||
-	    (tbo->resource->mem_type == TTM_PL_SYSTEM && new_mem->mem_type == TTM_PL_SYSTEM)) {
+	/* New: of HBM, kiln_bo_create() clears what it gets. */
+	if (!tbo->resource) {
 		ttm_bo_move_null(tbo, new_mem);
 		return 0;
 	}
-	/* Through BAR 4, which may be gone when a dma-buf importer wants the buffer. */
+	ret = ttm_bo_wait_ctx(tbo, ctx);
+	if (ret)
+		return ret;
+	kiln_evict_moved(to_kiln_bo_ttm(tbo));
+
+	if (tbo->resource->mem_type == TTM_PL_SYSTEM && new_mem->mem_type == TTM_PL_SYSTEM) {
+		ttm_bo_move_null(tbo, new_mem);
+		return 0;
+	}
+	if (kiln_ttm_is_untouched(tbo)) {
+		ret = kiln_admin_clear(kdev, READ_ONCE(kdev->epoch),
+				       (u64)new_mem->start << PAGE_SHIFT, tbo->base.size);
+		if (!ret)
+			ttm_bo_move_sync_cleanup(tbo, new_mem);
+		return ret;
+	}
+	ret = kiln_ttm_copy(tbo, ctx, new_mem);
+	if (ret != -EIO && ret != -ENODEV)
+		return ret;
+	/* A card that has just been reset, or is wedged: through BAR 4, as long as that is there. */
 	if (!drm_dev_enter(tbo->base.dev, &idx))
 		return -ENODEV;
 	ret = ttm_bo_move_memcpy(tbo, ctx, new_mem);
 	drm_dev_exit(idx);
 	return ret;
+}
+
+/* To disk, or to where the kernel likes: as TTM sees it, it stays in host memory. */
+static void kiln_ttm_swap_notify(struct ttm_buffer_object *tbo)
+{
+	kiln_evict_moved(to_kiln_bo_ttm(tbo));
 }
 
 static int kiln_ttm_io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *mem)
@@ -104,6 +195,7 @@ static const struct ttm_device_funcs kiln_ttm_funcs = {
 	.eviction_valuable = ttm_bo_eviction_valuable,
 	.evict_flags = kiln_ttm_evict_flags,
 	.move = kiln_ttm_move,
+	.swap_notify = kiln_ttm_swap_notify,
 	.io_mem_reserve = kiln_ttm_io_mem_reserve,
 };
 
@@ -119,6 +211,9 @@ int kiln_bo_init(struct kiln_device *kdev)
 {
 	int ret;
 
+	ret = drmm_mutex_init(&kdev->drm, &kdev->room_lock);
+	if (ret)
+		return ret;
 	ret = kiln_ttm_device_init(&kdev->ttm, &kiln_ttm_funcs, &kdev->drm);
 	if (ret)
 		return ret;
@@ -135,6 +230,12 @@ u64 kiln_bo_hbm_used(struct kiln_device *kdev)
 	return ttm_resource_manager_usage(ttm_manager_type(&kdev->ttm, TTM_PL_VRAM));
 }
 
+/* What one VM can have of HBM, if all others leave. */
+u64 kiln_bo_hbm_room(struct kiln_device *kdev)
+{
+	return kdev->hbm_bytes - atomic64_read(&kdev->hbm_pinned);
+}
+
 /* -------------------------------------------------------------- objects -- */
 
 static void kiln_bo_free(struct ttm_buffer_object *tbo)
@@ -147,7 +248,8 @@ static void kiln_bo_free(struct ttm_buffer_object *tbo)
 
 /* Returns a buffer with its reservation held. HBM is not cleared yet. */
 static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes, u32 flags,
-					     enum ttm_bo_type type)
+					     enum ttm_bo_type type,
+					     const struct ttm_placement *where)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = true };
 	/* Large buffers on large pages, so that VMs can map them so. */
@@ -164,21 +266,24 @@ static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes
 	drm_gem_gpuva_init(&bo->tbo.base);
 
 	/* On failure TTM has freed it by kiln_bo_free(). */
-	ret = ttm_bo_init_reserved(&kdev->ttm, &bo->tbo, type, kiln_bo_home(bo), align,
-				   &ctx, NULL, NULL, kiln_bo_free);
+	ret = ttm_bo_init_reserved(&kdev->ttm, &bo->tbo, type, (struct ttm_placement *)where,
+				   align, &ctx, NULL, NULL, kiln_bo_free);
 	return ret ? ERR_PTR(ret) : bo;
 }
 
+/* Nobody has to leave HBM for a buffer that is not bound yet. */
 static struct kiln_bo *kiln_bo_create(struct kiln_device *kdev, u64 bytes, u32 flags)
 {
 	struct kiln_bo *bo;
 	int ret = 0;
 
-	bo = kiln_bo_create_locked(kdev, bytes, flags, ttm_bo_type_device);
+	bo = kiln_bo_create_locked(kdev, bytes, flags, ttm_bo_type_device,
+				   flags & DRM_KILN_BO_HBM ? &kiln_in_free_hbm_or_system :
+							     &kiln_in_system);
 	if (IS_ERR(bo))
 		return bo;
 	/* TTM hands out zeroed host pages; of HBM it knows nothing. */
-	if (flags & DRM_KILN_BO_HBM)
+	if (kiln_bo_in_hbm(bo))
 		ret = kiln_admin_clear(kdev, READ_ONCE(kdev->epoch), kiln_bo_hbm_offset(bo), bytes);
 	ttm_bo_unreserve(&bo->tbo);
 	if (ret) {
@@ -188,34 +293,42 @@ static struct kiln_bo *kiln_bo_create(struct kiln_device *kdev, u64 bytes, u32 f
 	return bo;
 }
 
-/* TTM sorts the buffer in by its pins only when it is moved to the tail of its list. */
-void kiln_bo_pin_locked(struct kiln_bo *bo)
-{
-	ttm_bo_pin(&bo->tbo);
-	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
-}
-
-void kiln_bo_unpin_locked(struct kiln_bo *bo)
-{
-	ttm_bo_unpin(&bo->tbo);
-	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
-}
-
-/* HBM for the driver's own use: stays where it is, and is not cleared. */
+/*
+ * HBM for the driver's own use: stays where it is, and is not cleared. At the
+ * end of HBM, where it is in nobody's way; elsewhere only if there is no room.
+ */
 struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes)
 {
+	struct ttm_place place = {
+		.mem_type = TTM_PL_VRAM,
+		.flags = TTM_PL_FLAG_TOPDOWN,
+		.fpfn = (kdev->hbm_bytes - max_t(u64, kdev->hbm_bytes / 32, SZ_1M)) >> PAGE_SHIFT,
+	};
+	const struct ttm_placement where = { .num_placement = 1, .placement = &place };
 	struct kiln_bo *bo;
 
-	bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel);
+	if (mutex_lock_interruptible(&kdev->room_lock))
+		return ERR_PTR(-ERESTARTSYS);
+	bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel, &where);
+	if (bo == ERR_PTR(-ENOMEM)) {
+		place.fpfn = 0;
+		bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel,
+					   &where);
+	}
+	mutex_unlock(&kdev->room_lock);
 	if (IS_ERR(bo))
 		return bo;
 	ttm_bo_pin(&bo->tbo);
 	ttm_bo_unreserve(&bo->tbo);
+	atomic64_add(bytes, &kdev->hbm_pinned);
 	return bo;
 }
 
 void kiln_bo_destroy_pinned(struct kiln_bo *bo)
 {
+	struct kiln_device *kdev = to_kiln_device(bo->tbo.base.dev);
+
+	atomic64_sub(bo->tbo.base.size, &kdev->hbm_pinned);
 	ttm_bo_reserve(&bo->tbo, false, false, NULL);
 	ttm_bo_unpin(&bo->tbo);
 	ttm_bo_unreserve(&bo->tbo);
@@ -224,21 +337,32 @@ void kiln_bo_destroy_pinned(struct kiln_bo *bo)
 
 /*
  * Have the buffer where the card can reach it: at home, or, while somebody else
- * has pinned it in host memory (a dma-buf importer), there.
+ * has pinned it in host memory (a dma-buf importer), there. If @evict, others
+ * may have to leave for it: those that the caller has not locked.
  */
-int kiln_bo_make_resident_locked(struct kiln_bo *bo)
+int kiln_bo_make_resident_locked(struct kiln_bo *bo, bool evict, bool interruptible)
 {
-	struct ttm_operation_ctx ctx = { .interruptible = true };
+	struct ttm_operation_ctx ctx = { .interruptible = interruptible };
 	int ret;
 
 	if (!bo->tbo.pin_count) {
-		ret = ttm_bo_validate(&bo->tbo, kiln_bo_home(bo), &ctx);
+		if (!(bo->flags & DRM_KILN_BO_HBM))
+			ret = kiln_bo_validate(bo, &kiln_in_system, interruptible);
+		else
+			ret = kiln_bo_validate(bo, evict ? &kiln_in_hbm : &kiln_in_free_hbm,
+					       interruptible);
 		if (ret)
 			return ret;
 	}
 	if (kiln_bo_in_hbm(bo))
 		return 0;
 	return kiln_ttm_bo_populate(&bo->tbo, &ctx);
+}
+
+/* Out of HBM. */
+int kiln_bo_make_away_locked(struct kiln_bo *bo, bool interruptible)
+{
+	return bo->tbo.pin_count ? 0 : kiln_bo_validate(bo, &kiln_in_system, interruptible);
 }
 
 static void kiln_gem_free(struct drm_gem_object *gem)
@@ -256,20 +380,25 @@ static int kiln_gem_pin(struct drm_gem_object *gem)
 	if (bo->tbo.pin_count && kiln_bo_in_hbm(bo))
 		return -EBUSY;
 	if (!bo->tbo.pin_count) {
-		ret = ttm_bo_validate(&bo->tbo, (struct ttm_placement *)&kiln_in_system, &ctx);
+		ret = kiln_bo_validate(bo, &kiln_in_system, true);
 		if (ret)
 			return ret;
 	}
 	ret = kiln_ttm_bo_populate(&bo->tbo, &ctx);
 	if (ret)
 		return ret;
-	kiln_bo_pin_locked(bo);
+	/* TTM sorts the buffer in by its pins only when it is moved to the tail of its list. */
+	ttm_bo_pin(&bo->tbo);
+	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
 	return 0;
 }
 
 static void kiln_gem_unpin(struct drm_gem_object *gem)
 {
-	kiln_bo_unpin_locked(to_kiln_bo(gem));
+	struct kiln_bo *bo = to_kiln_bo(gem);
+
+	ttm_bo_unpin(&bo->tbo);
+	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
 }
 
 static struct sg_table *kiln_gem_get_sg_table(struct drm_gem_object *gem)
@@ -321,10 +450,10 @@ int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 		return kiln_bad(kdev, -EINVAL, "handle %u", args->handle);
 	if (args->reserved)
 		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
-	/* Beyond all memory; it also keeps TTM's 32-bit page counts in range. */
-	if (args->size > (args->flags & DRM_KILN_BO_HBM ? kdev->hbm_bytes :
+	/* It could never be bound; this also keeps TTM's 32-bit page counts in range. */
+	if (args->size > (args->flags & DRM_KILN_BO_HBM ? kiln_bo_hbm_room(kdev) :
 			  (u64)totalram_pages() << PAGE_SHIFT))
-		return kiln_bad(kdev, -ENOMEM, "size %#llx", args->size);
+		return kiln_bad(kdev, -ENOMEM, "size %#llx is more than there is", args->size);
 
 	bo = kiln_bo_create(kdev, args->size, args->flags);
 	if (IS_ERR(bo))

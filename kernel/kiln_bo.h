@@ -16,11 +16,9 @@ struct kiln_device;
  * HBM is TTM_PL_VRAM; host memory is TTM_PL_SYSTEM, whose pages are mapped for
  * DMA as long as they are there.
  *
- * Each mapping in a VM pins the buffer (ttm_bo_pin() counts): the card walks
- * the page tables whenever it likes and does not know how to fault, so memory
- * cannot move under a mapping. A pin keeps the buffer off TTM's lists, where
- * nobody tries to evict it in vain. What is not mapped may be evicted to host
- * memory and is brought home when it is mapped again.
+ * The card walks page tables whenever it likes and does not know how to fault.
+ * So a buffer that is bound carries the eviction fence of each VM that it is
+ * bound in, and moves only when those have signalled: see kiln_evict.c.
  */
 struct kiln_bo {
 	/** @tbo: the TTM object, with the GEM object in it. */
@@ -47,12 +45,12 @@ static inline u64 kiln_bo_hbm_offset(struct kiln_bo *bo)
 
 int kiln_bo_init(struct kiln_device *kdev);
 u64 kiln_bo_hbm_used(struct kiln_device *kdev);
+u64 kiln_bo_hbm_room(struct kiln_device *kdev);
 
 struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes);
 void kiln_bo_destroy_pinned(struct kiln_bo *bo);
-int kiln_bo_make_resident_locked(struct kiln_bo *bo);
-void kiln_bo_pin_locked(struct kiln_bo *bo);
-void kiln_bo_unpin_locked(struct kiln_bo *bo);
+int kiln_bo_make_resident_locked(struct kiln_bo *bo, bool evict, bool interruptible);
+int kiln_bo_make_away_locked(struct kiln_bo *bo, bool interruptible);
 
 int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_bo_info_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -6,6 +6,7 @@
  *
  *	kiln_file.lock		queues and VMs of one open file come and go
  *	kiln_vm.lock		one change of an address space at a time
+ *	kiln_device.room_lock	one at a time drives others out of HBM
  *	dma_resv		of the VM and its buffers, by drm_exec
  *	kiln_device.reset_lock	one reset at a time
  *	kiln_vector.lock	irq-safe; the list of queues that a vector serves
@@ -20,6 +21,11 @@
  * paths that it calls take spin locks only.
  *
  * A submission takes its queue's lock and no lock that two queues share.
+ *
+ * Whoever holds a reservation, or allocates memory, may wait for eviction fences
+ * (kiln_evict.c). So what those wait for takes none of the locks down to
+ * dma_resv, and allocates nothing, not under reset_lock either. Work of that
+ * kind runs on kiln_device.wq; work that does wait for fences runs elsewhere.
  */
 #ifndef KILN_DRV_H
 #define KILN_DRV_H
@@ -61,6 +67,13 @@ struct kiln_device {
 	resource_size_t hbm_base;
 	/** @hbm_bytes: size of HBM, all of it inside BAR 4. */
 	u64 hbm_bytes;
+	/** @hbm_pinned: bytes of HBM that the driver's own tables take. */
+	atomic64_t hbm_pinned;
+	/**
+	 * @room_lock: two that drive each other out of HBM would not find room,
+	 * each holding what the other one wants.
+	 */
+	struct mutex room_lock;
 
 	/** @generation: 1, 2, 3 for trn1, trn2, trn3. */
 	u32 generation;
@@ -105,7 +118,7 @@ struct kiln_device {
 	/** @stopped: the driver has left the card, which does no DMA any more. */
 	struct completion stopped;
 
-	/** @wq: cancellations and resets. */
+	/** @wq: cancellations, suspensions and resets. */
 	struct workqueue_struct *wq;
 	/** @reset_work: for those who find a broken card where they cannot sleep. */
 	struct work_struct reset_work;

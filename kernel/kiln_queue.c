@@ -64,8 +64,8 @@ void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int
 			   struct kiln_done *done)
 {
 	lockdep_assert_held(&queue->lock);
-	if (slot->expired && res == -ECANCELED)
-		res = -ETIME;
+	if (slot->cancel_error && res == -ECANCELED)
+		res = slot->cancel_error;
 	*done = (struct kiln_done) {
 		.ucmd = slot->ucmd, .fence = slot->fence, .res = res, .cycles = cycles,
 	};
@@ -301,7 +301,7 @@ static void kiln_queue_expire(struct kiln_queue *queue, int error)
 		    time_before(jiffies, slot->expires))
 			continue;
 		slot->cancel = true;
-		slot->expired = true;
+		slot->cancel_error = -ETIME;
 		work = true;
 	}
 	if (work)
@@ -317,6 +317,53 @@ static void kiln_queue_expire(struct kiln_queue *queue, int error)
 void kiln_queue_expire_fences(struct kiln_device *kdev)
 {
 	kiln_queue_for_each(kdev, kiln_queue_expire, 0);
+}
+
+/* Has the VM commands that have not ended? */
+bool kiln_queue_vm_is_busy(struct kiln_vm *vm)
+{
+	struct kiln_queue *queue;
+	unsigned long hw_id;
+	bool busy = false;
+
+	rcu_read_lock();
+	xa_for_each(&vm->kdev->queues, hw_id, queue) {
+		if (READ_ONCE(queue->vm) != vm)
+			continue;
+		spin_lock_irq(&queue->lock);
+		busy |= queue->num_free < queue->depth;
+		spin_unlock_irq(&queue->lock);
+	}
+	rcu_read_unlock();
+	return busy;
+}
+
+/* Take back all commands of a VM; they end in @error. */
+void kiln_queue_vm_cancel(struct kiln_vm *vm, int error)
+{
+	struct kiln_queue *queue;
+	unsigned long hw_id;
+	u32 i;
+
+	rcu_read_lock();
+	xa_for_each(&vm->kdev->queues, hw_id, queue) {
+		if (READ_ONCE(queue->vm) != vm)
+			continue;
+		spin_lock_irq(&queue->lock);
+		for (i = 0; i < queue->depth; i++) {
+			struct kiln_slot *slot = &queue->slots[i];
+
+			if (slot->state != KILN_SLOT_SUBMITTED || slot->cancel)
+				continue;
+			slot->cancel = true;
+			slot->cancel_error = error;
+		}
+		/* Not for one that is about to be destroyed, and waits for no more work. */
+		if (!queue->error)
+			queue_work(queue->kdev->wq, &queue->cancel_work);
+		spin_unlock_irq(&queue->lock);
+	}
+	rcu_read_unlock();
 }
 
 /* ---------------------------------------------------- life of the queue -- */

@@ -55,8 +55,8 @@ struct kiln_slot {
 	bool cancel;
 	/** @cancel_sent: the card has been told. */
 	bool cancel_sent;
-	/** @expired: canceled because of @expires. */
-	bool expired;
+	/** @cancel_error: what a canceled one ends in, if not -ECANCELED. */
+	s16 cancel_error;
 };
 
 /**
@@ -156,6 +156,8 @@ void kiln_queue_fail_all(struct kiln_device *kdev, int error);
 void kiln_queue_release_all(struct kiln_device *kdev);
 void kiln_queue_expire_fences(struct kiln_device *kdev);
 void kiln_queue_poll_all(struct kiln_device *kdev);
+bool kiln_queue_vm_is_busy(struct kiln_vm *vm);
+void kiln_queue_vm_cancel(struct kiln_vm *vm, int error);
 
 struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue);
 u64 kiln_queue_cookie(struct kiln_queue *queue, struct kiln_slot *slot);

@@ -8,12 +8,14 @@
 #include <drm/drm_syncobj.h>
 
 #include "kiln_drv.h"
+#include "kiln_evict.h"
 #include "kiln_fence.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
 #include "kiln_submit.h"
 #include "kiln_trace.h"
 #include "kiln_uring.h"
+#include "kiln_vm.h"
 
 /* A fence signals within this time: the longest command, and some waiting before it. */
 #define KILN_FENCE_LIMIT	(30 * HZ)
@@ -145,6 +147,9 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_cmd *cmd)
 		slot->state = KILN_SLOT_SUBMITTED;
 		doorbell = kiln_ring_push(&queue->ring, cmd);
 		trace_kiln_submit(queue, cmd, doorbell);
+		/* The lock orders this: kiln_evict.c sets it, then looks for commands. */
+		if (unlikely(READ_ONCE(queue->vm->suspended)))
+			kiln_evict_want_back(queue->vm);
 	}
 	spin_unlock_irq(&queue->lock);
 

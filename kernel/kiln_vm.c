@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/delay.h>
+#include <linux/dma-resv.h>
 #include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -11,18 +13,20 @@
 #include "kiln_bo.h"
 #include "kiln_compat.h"
 #include "kiln_drv.h"
+#include "kiln_evict.h"
 #include "kiln_hw.h"
 #include "kiln_vm.h"
 
 #define KILN_WEIGHT_DEFAULT	64
 #define KILN_WEIGHT_MAX		1024
 #define KILN_VMS_PER_FILE	XA_LIMIT(1, KILN_MAX_CONTEXTS)
+#define KILN_VM_TRIES		4
 
 /* The card may not write there. */
 #define KILN_VMA_READONLY	DRM_GPUVA_USERBITS
 
 /**
- * struct kiln_vma - a mapping; pins its buffer
+ * struct kiln_vma - a mapping
  */
 struct kiln_vma {
 	/** @base: the mapping. */
@@ -51,8 +55,12 @@ struct kiln_vm_bind {
 	struct drm_gpuvm_bo *vm_bo;
 	/** @spare: one mapping, and the two ends of one that it cuts in the middle. */
 	struct kiln_vma *spare[3];
-	/** @removed: mappings whose buffers stay pinned until the flush. */
+	/** @removed: mappings whose buffers may not move until the flush. */
 	struct list_head removed;
+	/** @fence: the next eviction fence, if the VM has to be restored. */
+	struct dma_fence *fence;
+	/** @restore: bring back what was evicted; @bytes is 0. */
+	bool restore;
 };
 
 /* ------------------------------------------------------------- mappings -- */
@@ -92,20 +100,50 @@ static struct kiln_vma *to_kiln_vma(struct drm_gpuva *va)
 	return container_of(va, struct kiln_vma, base);
 }
 
-/* Out of the books; the pin is dropped after the flush. */
+static bool kiln_vm_has_home_in_hbm(struct drm_gpuvm_bo *vm_bo)
+{
+	return to_kiln_bo(vm_bo->obj)->flags & DRM_KILN_BO_HBM;
+}
+
+/* Out of the books; kiln_vm_forget_removed() after the flush. */
 static void kiln_vm_remove_vma(struct kiln_vm_bind *bind, struct drm_gpuva *va)
 {
+	struct drm_gpuvm_bo *vm_bo = va->vm_bo;
+
+	if (list_is_singular(&vm_bo->list.gpuva) && kiln_vm_has_home_in_hbm(vm_bo))
+		bind->vm->hbm_bytes -= vm_bo->obj->size;
 	drm_gpuva_unlink(va);
 	list_add(&to_kiln_vma(va)->link, &bind->removed);
 }
 
-/* A mapping that has been inserted gets its buffer and its pin. */
+/* A mapping that has been inserted gets its buffer. */
 static void kiln_vm_link_vma(struct kiln_vma *vma, struct drm_gpuvm_bo *vm_bo, bool readonly)
 {
+	struct kiln_vm *vm = container_of(vm_bo->vm, struct kiln_vm, base);
+
 	if (readonly)
 		vma->base.flags |= KILN_VMA_READONLY;
+	if (list_empty(&vm_bo->list.gpuva) && kiln_vm_has_home_in_hbm(vm_bo))
+		vm->hbm_bytes += vm_bo->obj->size;
 	drm_gpuva_link(&vma->base, vm_bo);
-	kiln_bo_pin_locked(to_kiln_bo(vma->base.gem.obj));
+}
+
+/* The card has forgotten them: their buffers can move without asking this VM. */
+static void kiln_vm_forget_removed(struct kiln_vm_bind *bind)
+{
+	struct kiln_vma *vma, *next;
+
+	list_for_each_entry_safe(vma, next, &bind->removed, link) {
+		struct drm_gem_object *gem = vma->base.gem.obj;
+		struct drm_gpuvm_bo *vm_bo = drm_gpuvm_bo_find(&bind->vm->base, gem);
+
+		if (vm_bo)
+			drm_gpuvm_bo_put(vm_bo);
+		else
+			dma_resv_replace_fences(gem->resv, bind->vm->fence_context,
+						dma_fence_get_stub(), DMA_RESV_USAGE_BOOKKEEP);
+		kfree(vma);
+	}
 }
 
 static int kiln_vm_step_map(struct drm_gpuva_op *op, void *priv)
@@ -114,8 +152,13 @@ static int kiln_vm_step_map(struct drm_gpuva_op *op, void *priv)
 	struct kiln_vma *vma;
 	int ret;
 
-	ret = kiln_pt_map(&bind->vm->pts, op->map.va.addr, op->map.va.range, bind->bo,
-			  op->map.gem.offset, bind->readonly);
+	/* A suspended VM needs no page tables yet: they are written when it is restored. */
+	if (bind->vm_bo->evicted) {
+		ret = 0;
+	} else {
+		ret = kiln_pt_map(&bind->vm->pts, op->map.va.addr, op->map.va.range, bind->bo,
+				  op->map.gem.offset, bind->readonly);
+	}
 	if (ret)
 		return ret;
 	vma = kiln_vm_take_vma(bind);
@@ -168,6 +211,7 @@ static void kiln_vm_free(struct drm_gpuvm *gpuvm)
 {
 	struct kiln_vm *vm = container_of(gpuvm, struct kiln_vm, base);
 
+	dma_fence_put(vm->evict_fence);
 	mutex_destroy(&vm->lock);
 	kfree(vm);
 }
@@ -181,23 +225,30 @@ static const struct drm_gpuvm_ops kiln_vm_ops = {
 
 /* ----------------------------------------------------------------- bind -- */
 
-/* Lock the VM, every buffer that the range touches now, and the one to map. */
-static int kiln_vm_lock_range(struct kiln_vm_bind *bind, struct drm_exec *exec)
+/*
+ * Lock the VM, the buffer to map, and every one that the range touches now; or
+ * all that are bound, which those who have to leave HBM are not among then.
+ */
+static int kiln_vm_lock_objects(struct kiln_vm_bind *bind, bool all, struct drm_exec *exec)
 {
 	struct drm_gpuvm *gpuvm = &bind->vm->base;
 	int ret = 0;
 
-	drm_exec_init(exec, DRM_EXEC_INTERRUPTIBLE_WAIT | DRM_EXEC_IGNORE_DUPLICATES, 0);
+	drm_exec_init(exec, DRM_EXEC_IGNORE_DUPLICATES |
+			    (bind->restore ? 0 : DRM_EXEC_INTERRUPTIBLE_WAIT), 0);
 	drm_exec_until_all_locked(exec) {
-		ret = drm_gpuvm_prepare_vm(gpuvm, exec, 0);
+		ret = drm_gpuvm_prepare_vm(gpuvm, exec, 1);
 		drm_exec_retry_on_contention(exec);
 		if (ret)
 			break;
-		ret = drm_gpuvm_prepare_range(gpuvm, exec, bind->va, bind->bytes, 0);
+		if (all)
+			ret = drm_gpuvm_prepare_objects(gpuvm, exec, 1);
+		else
+			ret = drm_gpuvm_prepare_range(gpuvm, exec, bind->va, bind->bytes, 1);
 		drm_exec_retry_on_contention(exec);
 		if (ret || !bind->bo)
 			break;
-		ret = drm_exec_lock_obj(exec, &bind->bo->tbo.base);
+		ret = drm_exec_prepare_obj(exec, &bind->bo->tbo.base, 1);
 		drm_exec_retry_on_contention(exec);
 		if (ret)
 			break;
@@ -207,27 +258,128 @@ static int kiln_vm_lock_range(struct kiln_vm_bind *bind, struct drm_exec *exec)
 	return ret;
 }
 
-/* Spare tables that the change can take at most, splits of large pages at its ends included. */
+/* The next mapping whose buffer was evicted; all are locked. */
+static struct drm_gpuva *kiln_vm_next_evicted(struct kiln_vm *vm, struct drm_gpuva *va)
+{
+	if (!va)
+		va = list_first_entry(&vm->base.rb.list, struct drm_gpuva, rb.entry);
+	else
+		va = list_next_entry(va, rb.entry);
+	list_for_each_entry_from(va, &vm->base.rb.list, rb.entry)
+		if (va->vm_bo && va->vm_bo->evicted)
+			return va;
+	return NULL;
+}
+
+#define kiln_vm_for_each_evicted(va, vm)					\
+	for (va = kiln_vm_next_evicted(vm, NULL); va; va = kiln_vm_next_evicted(vm, va))
+
+/* Have all buffers of a suspended VM where the card can reach them. */
+static int kiln_vm_make_resident(struct kiln_vm *vm)
+{
+	struct drm_gpuva *va;
+	int ret = 0;
+
+	kiln_vm_for_each_evicted(va, vm) {
+		ret = kiln_bo_make_resident_locked(to_kiln_bo(va->gem.obj), true, false);
+		if (ret)
+			break;
+	}
+	return ret;
+}
+
+/*
+ * There is room for all of them, but not in one piece where it is wanted: let
+ * all leave and come back, the largest first.
+ */
+static int kiln_vm_make_compact(struct kiln_vm *vm, struct drm_exec *exec)
+{
+	struct drm_gem_object *gem;
+	size_t next = SIZE_MAX;
+	int ret;
+
+	drm_exec_for_each_locked_object(exec, gem) {
+		if (gem == vm->base.r_obj)
+			continue;
+		ret = kiln_bo_make_away_locked(to_kiln_bo(gem), false);
+		if (ret)
+			return ret;
+	}
+	while (next) {
+		size_t size = next;
+
+		next = 0;
+		drm_exec_for_each_locked_object(exec, gem) {
+			if (gem == vm->base.r_obj)
+				continue;
+			if (gem->size >= size) {
+				if (size == SIZE_MAX || gem->size > size)
+					continue;
+				ret = kiln_bo_make_resident_locked(to_kiln_bo(gem), true, false);
+				if (ret)
+					return ret;
+			} else {
+				next = max(next, gem->size);
+			}
+		}
+	}
+	return 0;
+}
+
+/* Spare tables that a mapping can take at most. */
+static void kiln_vm_count_mapping(struct kiln_bo *bo, u64 bo_offset, u64 va, u64 bytes,
+				  u32 *inner, u32 *leaf)
+{
+	u32 more_inner, more_leaf;
+
+	kiln_pt_count(va, bytes, &more_inner, &more_leaf);
+	/* In large pages but for the ends? */
+	if (kiln_bo_in_hbm(bo) &&
+	    IS_ALIGNED(kiln_bo_hbm_offset(bo) + bo_offset - va, 1ull << KILN_LARGE_SHIFT))
+		more_leaf = min(more_leaf, 2u);
+	*inner += more_inner;
+	*leaf += more_leaf;
+}
+
+/* And the whole change, splits of large pages at its ends included. */
 static void kiln_vm_count_tables(struct kiln_vm_bind *bind, u32 *inner, u32 *leaf)
 {
+	struct kiln_vm *vm = bind->vm;
+	struct drm_gpuva *va;
+
 	*inner = 0;
-	*leaf = 0;
-	if (bind->bo) {
-		kiln_pt_count(bind->va, bind->bytes, inner, leaf);
-		/* In large pages but for the ends? */
-		if (kiln_bo_in_hbm(bind->bo) &&
-		    IS_ALIGNED(kiln_bo_hbm_offset(bind->bo) + bind->bo_offset - bind->va,
-			       1ull << KILN_LARGE_SHIFT))
-			*leaf = min(*leaf, 2u);
+	*leaf = 2;
+	if (bind->restore) {
+		kiln_vm_for_each_evicted(va, vm)
+			kiln_vm_count_mapping(to_kiln_bo(va->gem.obj), va->gem.offset, va->va.addr,
+					      va->va.range, inner, leaf);
+	} else if (bind->bo && !kiln_evict_is_suspended(vm)) {
+		kiln_vm_count_mapping(bind->bo, bind->bo_offset, bind->va, bind->bytes,
+				      inner, leaf);
 	}
-	*leaf += 2;
+}
+
+/* What the card may have cached goes, before memory behind it does. */
+static int kiln_vm_flush(struct kiln_vm *vm)
+{
+	int ret;
+
+	/* Out of the write-combining buffers, before any command can use it. */
+	wmb();
+	ret = kiln_admin_tlb_flush(vm->kdev, vm->epoch, vm->hw_id);
+	/* On failure the card holds no translation at all any more, so go on. */
+	if (ret && ret != -EIO && ret != -ENODEV) {
+		drm_err(&vm->kdev->drm, "context %u: TLB flush failed: %d\n", vm->hw_id, ret);
+		kiln_hw_reset(vm->kdev, vm->epoch, "keeps translations");
+		ret = -EIO;
+	}
+	return ret;
 }
 
 /* With everything locked: change tables and books, flush. */
 static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 {
 	struct kiln_vm *vm = bind->vm;
-	struct kiln_vma *vma, *next;
 	int ret, err, idx;
 
 	if (!drm_dev_enter(&vm->kdev->drm, &idx))
@@ -238,64 +390,185 @@ static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 			drm_dev_exit(idx);
 			return PTR_ERR(bind->vm_bo);
 		}
+		drm_gpuvm_bo_extobj_add(bind->vm_bo);
+		if (kiln_evict_is_suspended(vm))
+			drm_gpuvm_bo_evict(bind->vm_bo, true);
+		else
+			dma_resv_add_fence(bind->bo->tbo.base.resv, vm->evict_fence,
+					   DMA_RESV_USAGE_BOOKKEEP);
 		ret = kiln_gpuvm_sm_map(&vm->base, bind, bind->va, bind->bytes,
 					&bind->bo->tbo.base, bind->bo_offset);
 		drm_gpuvm_bo_put(bind->vm_bo);
 	} else {
 		ret = drm_gpuvm_sm_unmap(&vm->base, bind, bind->va, bind->bytes);
 	}
-	/* Out of the write-combining buffers, before any command can use it. */
-	wmb();
 	drm_dev_exit(idx);
 
-	/* On failure the card holds no translation at all any more, so go on. */
 	if (vm->pts.flush) {
-		err = kiln_admin_tlb_flush(vm->kdev, vm->epoch, vm->hw_id);
-		if (err && err != -EIO && err != -ENODEV) {
-			drm_err(&vm->kdev->drm, "context %u: TLB flush failed: %d\n",
-				vm->hw_id, err);
-			kiln_hw_reset(vm->kdev, vm->epoch, "keeps translations");
-			err = -EIO;
-		}
+		err = kiln_vm_flush(vm);
 		ret = ret ?: err;
+	} else {
+		/* Out of the write-combining buffers here, too. */
+		wmb();
 	}
 	kiln_pt_flushed(&vm->pts);
-	list_for_each_entry_safe(vma, next, &bind->removed, link) {
-		kiln_bo_unpin_locked(to_kiln_bo(vma->base.gem.obj));
-		kfree(vma);
-	}
+	kiln_vm_forget_removed(bind);
 	return ret;
 }
 
-static int kiln_vm_bind(struct kiln_vm_bind *bind)
+/* With everything locked and resident: new page tables for what has moved, and go on. */
+static int kiln_vm_restore_locked(struct kiln_vm_bind *bind, struct drm_exec *exec)
+{
+	struct kiln_vm *vm = bind->vm;
+	struct drm_gem_object *gem;
+	struct drm_gpuva *va;
+	int ret = 0, idx;
+
+	if (!drm_dev_enter(&vm->kdev->drm, &idx))
+		return -ENODEV;
+	kiln_vm_for_each_evicted(va, vm) {
+		ret = kiln_pt_unmap(&vm->pts, va->va.addr, va->va.range);
+		/* Nobody reads tables of a suspended context. */
+		kiln_pt_flushed(&vm->pts);
+		if (!ret)
+			ret = kiln_pt_map(&vm->pts, va->va.addr, va->va.range,
+					  to_kiln_bo(va->gem.obj), va->gem.offset,
+					  va->flags & KILN_VMA_READONLY);
+		if (ret)
+			break;
+	}
+	drm_dev_exit(idx);
+	if (ret)
+		return ret;
+	ret = kiln_vm_flush(vm);
+	if (ret)
+		return ret;
+
+	drm_exec_for_each_locked_object(exec, gem) {
+		struct drm_gpuvm_bo *vm_bo;
+
+		dma_resv_add_fence(gem->resv, bind->fence, DMA_RESV_USAGE_BOOKKEEP);
+		if (gem == vm->base.r_obj)
+			continue;
+		vm_bo = drm_gpuvm_bo_find(&vm->base, gem);
+		if (vm_bo)
+			drm_gpuvm_bo_evict(vm_bo, false);
+		drm_gpuvm_bo_put(vm_bo);
+		/* Who came last leaves last. */
+		ttm_bo_move_to_lru_tail_unlocked(&to_kiln_bo(gem)->tbo);
+	}
+	kiln_evict_restored(vm, no_free_ptr(bind->fence));
+	return 0;
+}
+
+/* One try. -EAGAIN: with @inner and @leaf spare tables it can be tried again. */
+static int kiln_vm_try(struct kiln_vm_bind *bind, bool all, bool compact, u32 *inner, u32 *leaf)
 {
 	struct kiln_vm *vm = bind->vm;
 	struct drm_exec exec;
-	u32 inner, leaf;
+	int ret;
+
+	ret = kiln_vm_lock_objects(bind, all, &exec);
+	if (ret)
+		return ret;
+	if (compact) {
+		ret = kiln_vm_make_compact(vm, &exec);
+		if (ret)
+			goto out;
+	}
+	/* While it was running when the caller looked, it may be suspended now. */
+	if (bind->restore)
+		ret = kiln_vm_make_resident(vm);
+	else if (bind->bo && !kiln_evict_is_suspended(vm))
+		ret = kiln_bo_make_resident_locked(bind->bo, all, true);
+	if (ret)
+		goto out;
+
+	kiln_vm_count_tables(bind, inner, leaf);
+	if (vm->pts.num_inner < *inner || vm->pts.num_leaf < *leaf)
+		ret = -EAGAIN;
+	else if (bind->restore)
+		ret = kiln_vm_restore_locked(bind, &exec);
+	else
+		ret = kiln_vm_bind_locked(bind);
+out:
+	drm_exec_fini(&exec);
+	return ret;
+}
+
+/*
+ * Map, unmap, or restore. In what is free, if possible; else others have to
+ * leave. Locks of others may be in the way for a moment.
+ */
+static int kiln_vm_bind(struct kiln_vm_bind *bind)
+{
+	struct kiln_vm *vm = bind->vm;
+	bool all = bind->restore;
+	u32 tries = 0, inner, leaf;
 	int ret;
 
 	for (;;) {
-		ret = kiln_vm_lock_range(bind, &exec);
-		if (ret)
-			return ret;
-		if (bind->bo) {
-			ret = kiln_bo_make_resident_locked(bind->bo);
+		if (all && mutex_lock_interruptible(&vm->kdev->room_lock))
+			return -ERESTARTSYS;
+		ret = kiln_vm_try(bind, all, tries > 1, &inner, &leaf);
+		if (all)
+			mutex_unlock(&vm->kdev->room_lock);
+
+		if (ret == -EAGAIN) {
+			/* Room for tables may have to be made by eviction: not with those locks. */
+			ret = kiln_pt_reserve(&vm->pts, inner, leaf);
 			if (ret)
-				break;
-		}
-		kiln_vm_count_tables(bind, &inner, &leaf);
-		if (vm->pts.num_inner >= inner && vm->pts.num_leaf >= leaf) {
-			ret = kiln_vm_bind_locked(bind);
-			break;
-		}
-		/* Room for tables may have to be made by eviction: not with these locks. */
-		drm_exec_fini(&exec);
-		ret = kiln_pt_reserve(&vm->pts, inner, leaf);
-		if (ret)
+				return ret;
+		} else if (ret != -ENOMEM || !(bind->bo || bind->restore)) {
 			return ret;
+		} else if (!all) {
+			all = true;
+		} else {
+			if (++tries == KILN_VM_TRIES)
+				return ret;
+			msleep(20);
+		}
 	}
-	drm_exec_fini(&exec);
+}
+
+/* Bring a suspended VM back to the card. vm->lock is held. */
+int kiln_vm_restore(struct kiln_vm *vm)
+{
+	struct kiln_vm_bind bind = {
+		.vm = vm,
+		.restore = true,
+		.removed = LIST_HEAD_INIT(bind.removed),
+		.fence = kiln_evict_create_fence(vm),
+	};
+	int ret;
+
+	if (!bind.fence)
+		return -ENOMEM;
+	ret = kiln_vm_bind(&bind);
+	dma_fence_put(bind.fence);
 	return ret;
+}
+
+/* Can all that is bound be in HBM at the same time, if all others leave? */
+static bool kiln_vm_fits(struct kiln_vm_bind *bind)
+{
+	struct kiln_device *kdev = bind->vm->kdev;
+	u64 room = kiln_bo_hbm_room(kdev);
+	struct drm_gem_object *gem = &bind->bo->tbo.base;
+	struct drm_gpuvm_bo *vm_bo;
+
+	if (!(bind->bo->flags & DRM_KILN_BO_HBM) || bind->vm->hbm_bytes + gem->size <= room)
+		return true;
+	/* Bound already, and counted? */
+	dma_resv_lock(gem->resv, NULL);
+	vm_bo = drm_gpuvm_bo_find(&bind->vm->base, gem);
+	drm_gpuvm_bo_put(vm_bo);
+	dma_resv_unlock(gem->resv);
+	if (vm_bo)
+		return true;
+	drm_dbg(&kdev->drm, "vm %u: %zu bytes more than the %lld of HBM that it has bound do not fit into the %llu there are\n",
+		bind->vm->id, gem->size, bind->vm->hbm_bytes, room);
+	return false;
 }
 
 static bool kiln_vm_range_ok(u64 va, u64 bytes)
@@ -363,6 +636,8 @@ int kiln_vm_bind_ioctl(struct drm_device *drm, void *data, struct drm_file *file
 	else if (vm->epoch != READ_ONCE(kdev->epoch))
 		ret = kiln_bad(kdev, kiln_lost_errno(kdev), "vm %u was lost in a reset",
 			       args->vm_id);
+	else if (bind.bo && !kiln_vm_fits(&bind))
+		ret = -ENOMEM;
 	else
 		ret = kiln_vm_bind(&bind);
 	mutex_unlock(&vm->lock);
@@ -441,6 +716,8 @@ static struct kiln_vm *kiln_vm_create(struct kiln_device *kdev, u32 weight)
 
 	ret = kiln_pt_init(&vm->pts, kdev);
 	if (!ret)
+		ret = kiln_evict_init(vm);
+	if (!ret)
 		ret = kiln_vm_create_context(vm);
 	if (ret) {
 		kiln_vm_destroy(vm);
@@ -459,6 +736,10 @@ void kiln_vm_destroy(struct kiln_vm *vm)
 	struct drm_gpuva *va, *next;
 	int ret;
 
+	mutex_lock(&vm->lock);
+	vm->dead = true;
+	mutex_unlock(&vm->lock);
+	kiln_evict_fini(vm);
 	if (vm->hw_id) {
 		ret = kiln_admin_context_destroy(kdev, vm->epoch, vm->hw_id);
 		if (ret && ret != -EIO && ret != -ENODEV) {
@@ -469,7 +750,6 @@ void kiln_vm_destroy(struct kiln_vm *vm)
 	}
 
 	mutex_lock(&vm->lock);
-	vm->dead = true;
 	drm_gpuvm_for_each_va_safe(va, next, &vm->base) {
 		struct drm_gem_object *gem = va->gem.obj;
 
@@ -479,7 +759,6 @@ void kiln_vm_destroy(struct kiln_vm *vm)
 		dma_resv_lock(gem->resv, NULL);
 		drm_gpuva_remove(va);
 		drm_gpuva_unlink(va);
-		kiln_bo_unpin_locked(to_kiln_bo(gem));
 		dma_resv_unlock(gem->resv);
 		drm_gem_object_put(gem);
 		kfree(to_kiln_vma(va));

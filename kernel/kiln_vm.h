@@ -40,6 +40,26 @@ struct kiln_vm {
 	bool dead;
 	/** @pts: page tables. */
 	struct kiln_pts pts;
+	/** @hbm_bytes: of all bound buffers whose home is HBM. */
+	s64 hbm_bytes;
+
+	/**
+	 * @evict_fence: on every buffer that is bound: signals when the context
+	 * is suspended; see kiln_evict.c. Replaced under @lock.
+	 */
+	struct dma_fence *evict_fence;
+	/** @fence_context: of the eviction fences. */
+	u64 fence_context;
+	/** @fence_seqno: of the last one; under @lock. */
+	u64 fence_seqno;
+	/** @suspended: a command needs the memory back first. */
+	bool suspended;
+	/** @turn_ends: jiffies; until then it is not suspended. */
+	unsigned long turn_ends;
+	/** @suspend_work: somebody waits for @evict_fence. */
+	struct delayed_work suspend_work;
+	/** @restore_work: brings memory back. */
+	struct work_struct restore_work;
 
 	/** @fault_lock: what follows; taken by interrupts. */
 	spinlock_t fault_lock;
@@ -54,6 +74,7 @@ struct kiln_vm {
 struct kiln_vm *kiln_vm_get(struct kiln_file *kfile, u32 id);
 void kiln_vm_put(struct kiln_vm *vm);
 void kiln_vm_destroy(struct kiln_vm *vm);
+int kiln_vm_restore(struct kiln_vm *vm);
 
 int kiln_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_vm_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -285,22 +285,22 @@ static void test_evict(void)
 		for (i = 0; i < size / 8; i += 128)
 			bad += p[n][i] != i + n;
 	is(bad, 0, "evict: six quarters of HBM, and what they hold");
-	info = (struct drm_kiln_bo_info) { .handle = bo[0] };
-	is(call(fd, DRM_IOCTL_KILN_BO_INFO, &info), 0, "evict: where is the first");
-	is(info.placement, DRM_KILN_BO_SYSTEM, "evict: in host memory");
-	for (n = 0; n < 3; n++)
+	info = (struct drm_kiln_bo_info) { .handle = bo[5] };
+	is(call(fd, DRM_IOCTL_KILN_BO_INFO, &info), 0, "evict: where is the last");
+	is(info.placement, DRM_KILN_BO_SYSTEM, "evict: in host memory: nobody has to leave for what is not bound");
+	for (n = 3; n < 6; n++)
 		is(bind_bo(fd, vm, bo[n], 0, VA_BASE + n * total, size), 0, "evict: bind it, %d", n);
-	info = (struct drm_kiln_bo_info) { .handle = bo[0] };
-	is(call(fd, DRM_IOCTL_KILN_BO_INFO, &info), 0, "evict: where is the first now");
-	is(info.placement, DRM_KILN_BO_HBM, "evict: home again");
-	for (n = 0; n < 3; n++) {
+	info = (struct drm_kiln_bo_info) { .handle = bo[5] };
+	is(call(fd, DRM_IOCTL_KILN_BO_INFO, &info), 0, "evict: where is the last now");
+	is(info.placement, DRM_KILN_BO_HBM, "evict: at home");
+	for (n = 3; n < 6; n++) {
 		is(peek(VA_BASE + n * total + 1024, 128 + n), 0, "evict: the card sees its content, %d", n);
 		is(poke(VA_BASE + n * total + 8, 99), 0, "evict: and writes, %d", n);
 		is(p[n][1], 99, "evict: where we see it, %d", n);
 	}
-	is(bind_bo(fd, vm, bo[3], 0, VA_BASE + 3 * total, size), -ENOMEM, "evict: the fourth finds no room");
-	is(unbind(fd, vm, VA_BASE, size), 0, "evict: make some");
-	is(bind_bo(fd, vm, bo[3], 0, VA_BASE + 3 * total, size), 0, "evict: now it does");
+	is(bind_bo(fd, vm, bo[0], 0, VA_BASE, size), -ENOMEM, "evict: the first finds no room beside them");
+	is(unbind(fd, vm, VA_BASE + 4 * total, size), 0, "evict: make some");
+	is(bind_bo(fd, vm, bo[0], 0, VA_BASE, size), 0, "evict: now it does");
 	for (n = 0; n < 6; n++) {
 		unbind(fd, vm, VA_BASE + n * total, size);
 		munmap(p[n], size);

@@ -93,8 +93,12 @@ struct drm_kiln_query {
 /**
  * struct drm_kiln_bo_create - make a buffer object, filled with zeroes
  *
+ * One whose home is HBM is there only while it is bound, and before that if
+ * there is room to spare.
+ *
  * Errors: -EINVAL @size 0 or not a multiple of 4096, @flags not exactly one
- * placement, @handle or @reserved not zero; -ENOMEM no room.
+ * placement, @handle or @reserved not zero; -ENOMEM larger than HBM without the
+ * driver's page tables, or than host memory.
  */
 struct drm_kiln_bo_create {
 	/** @size: bytes. */
@@ -179,9 +183,14 @@ enum drm_kiln_vm_bind_op {
  * On return the change is in force for every later command, and no core uses
  * what was mapped before.
  *
+ * VMs that do not fit into HBM together take turns there: one that has commands
+ * is brought back, others have to leave. What one VM has bound must fit.
+ *
  * Errors: -ENOENT no such @vm_id or @handle; -EINVAL an address, offset or
  * size that is 0, unaligned to 4096, wraps or leaves [va_start, va_end) or the
- * buffer, an unknown @op or flag, or @reserved not zero; -ENOMEM.
+ * buffer, an unknown @op or flag, or @reserved not zero; -ENOMEM the buffers
+ * bound in this VM would need more HBM than there is, or no host memory;
+ * -EIO the VM was lost in a reset of the card.
  */
 struct drm_kiln_vm_bind {
 	/** @vm_id: of the VM. */
@@ -293,6 +302,7 @@ struct drm_kiln_queue_destroy {
  *		longer than 10 s
  *   -ECANCELED	canceled, queue destroyed, or stopped with its VM by
  *		another command's fault
+ *   -ENOMEM	its VM had to leave HBM and could not be brought back
  *   -EIO	the card failed; -ENODEV the card is gone
  * DRM_IOCTL_KILN_VM_FAULT has the details. The big CQE's extra1 is the device
  * time in cycles of clock_khz.
