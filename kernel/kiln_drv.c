@@ -13,6 +13,7 @@
 #include "kiln_bo.h"
 #include "kiln_compat.h"
 #include "kiln_debugfs.h"
+#include "kiln_devcoredump.h"
 #include "kiln_drv.h"
 #include "kiln_fault.h"
 #include "kiln_hw.h"
@@ -208,6 +209,9 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = drmm_add_action_or_reset(drm, kiln_release_wq, kdev->wq);
 	if (ret)
 		return ret;
+	ret = kiln_devcoredump_init(kdev);
+	if (ret)
+		return ret;
 	ret = kiln_hw_init(kdev);
 	if (ret)
 		return ret;
@@ -237,6 +241,7 @@ err_stop:
 	kiln_hw_stop(kdev);
 	kiln_irq_fini(kdev);
 	cancel_work_sync(&kdev->reset_work);
+	kiln_devcoredump_fini(kdev);
 err_admin:
 	kiln_admin_fini(kdev);
 	return ret;
@@ -259,6 +264,7 @@ static void kiln_remove(struct pci_dev *pdev)
 	/* Now those go on who wait to free what the card had. */
 	complete_all(&kdev->stopped);
 	kiln_irq_fini(kdev);
+	kiln_devcoredump_fini(kdev);
 	kiln_queue_release_all(kdev);
 	kiln_admin_fini(kdev);
 	ttm_device_clear_dma_mappings(&kdev->ttm);

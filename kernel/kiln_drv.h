@@ -118,6 +118,9 @@ struct kiln_device {
 	/** @stopped: the driver has left the card, which does no DMA any more. */
 	struct completion stopped;
 
+	/** @dump: of the last fault or reset. */
+	struct kiln_devcoredump *dump;
+
 	/** @wq: cancellations, suspensions and resets. */
 	struct workqueue_struct *wq;
 	/** @reset_work: for those who find a broken card where they cannot sleep. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <drm/drm_print.h>
 
+#include "kiln_devcoredump.h"
 #include "kiln_drv.h"
 #include "kiln_fault.h"
 #include "kiln_queue.h"
@@ -60,6 +61,7 @@ void kiln_fault_record(struct kiln_queue *queue, const struct kiln_completion *c
 	spin_unlock_irqrestore(&vm->fault_lock, flags);
 
 	trace_kiln_fault(queue, completion);
+	kiln_devcoredump_fault(queue, completion);
 	dev_notice_ratelimited(queue->kdev->drm.dev,
 			       "context %u, queue %u, core %u: %s: engine %u, instruction %u, address %#llx\n",
 			       vm->hw_id, queue->hw_id, completion->core,

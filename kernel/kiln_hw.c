@@ -8,6 +8,7 @@
 #include <drm/drm_managed.h>
 #include <drm/drm_print.h>
 
+#include "kiln_devcoredump.h"
 #include "kiln_drv.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
@@ -321,6 +322,7 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 		drm_err(&kdev->drm, "resetting the card, because it %s (state %u, error %u); every command on it is lost\n",
 			why, kiln_hw_read(kdev, KILN_REG_STATUS),
 			kiln_hw_read(kdev, KILN_REG_ERROR));
+		kiln_devcoredump_reset(kdev, why);
 		ret = kiln_hw_down_locked(kdev);
 		if (ret)
 			kiln_hw_wedge(kdev, ret);

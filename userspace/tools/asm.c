@@ -10,8 +10,7 @@
 #include "kiln_asm.h"
 #include "options.h"
 
-/* All of a file, or of standard input for "-", with a 0 behind it; NULL after a line on stderr. */
-static char *read_all(const char *command, const char *path, size_t *bytes)
+char *read_all(const char *command, const char *path, size_t *bytes)
 {
 	FILE *in = strcmp(path, "-") ? fopen(path, "rb") : stdin;
 	size_t room = 1 << 16, n = 0;

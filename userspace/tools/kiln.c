@@ -14,6 +14,7 @@ static const char help[] =
 "       kiln selftest [--submit W] [--transport T] [--repeat N]\n"
 "       kiln asm FILE [-o PROGRAM]\n"
 "       kiln disasm PROGRAM\n"
+"       kiln decode-dump FILE\n"
 "       kiln help | version\n"
 "\n"
 "info      what card this is and how much of its memory is in use\n"
@@ -21,6 +22,7 @@ static const char help[] =
 "selftest  a table of them, each checked; exit status 1 if one is wrong\n"
 "asm       a program from text (docs/isa.md), to PROGRAM or standard output; - is standard input\n"
 "disasm    the text of a program, from which asm makes the same again\n"
+"decode-dump  what the driver left of a fault or a reset, /sys/class/devcoredump/devcd*/data\n"
 "\n"
 "Options of both ops:\n"
 "  --dtype bf16|f32     of the inputs (default bf16, or what the files hold)\n"
@@ -51,6 +53,7 @@ static const struct {
 	{ "selftest", command_selftest },
 	{ "asm", command_asm },
 	{ "disasm", command_disasm },
+	{ "decode-dump", command_decode_dump },
 };
 
 static int finish(int status)
@@ -67,7 +70,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		return usage_error("kiln", "a command is wanted: info, run, selftest, asm, disasm or help");
+		return usage_error("kiln", "a command is wanted: info, run, selftest, asm, disasm, decode-dump or help");
 	for (int i = 1; i < argc; i++) {
 		if ((i == 1 && !strcmp(argv[i], "help")) || !strcmp(argv[i], "--help") ||
 		    !strcmp(argv[i], "-h")) {
@@ -83,6 +86,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return finish(commands[i].run(argc - 2, argv + 2));
-	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest, asm, disasm and help",
+	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest, asm, disasm, decode-dump and help",
 			   argv[1]);
 }
