@@ -114,10 +114,10 @@ static void func(uint8_t kind, const char *field)
 {
 	static const char *const kinds[] = {
 		[R_ALU] = "an ALU function", [R_COMPARE] = "`eq`, `ne`, `ge`, `gt`, `le` or `lt`",
-		[R_REDUCE] = "`add`, `max`, `min` or `multiply`",
+		[R_REDUCE] = "`add`, `multiply`, `max`, `min`, `and`, `or`, `xor`, `bitwise_and`, `bitwise_or` or `bitwise_xor`",
 		[R_ACT] = "an activation function", [R_RING] = "DMA ring, 0 to 15",
 		[R_REGISTER] = "a register", [R_POWER] = "1, 2, 4, 8, 16 or 32",
-		[R_ARRAY] = "0, 32, 64 or 128",
+		[R_ARRAY] = "0, 32, 64 or 128", [R_DIMS] = "dimensions: 1 to 4, 0 for 1",
 	};
 
 	if (kind)

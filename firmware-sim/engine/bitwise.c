@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * TENSOR_TENSOR and TENSOR_SCALAR with bitwise functions: elements are integers of
- * one type, as they lie, and never become fp32.
+ * Functions of integers: elements are of one type, as they lie, and never become
+ * fp32.
  */
 #include <string.h>
 
@@ -107,6 +107,48 @@ enum kiln_status kiln_exec_bitwise(struct kiln_core *core, const struct tiles *t
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
+	}
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_exec_bitwise_reduce(struct kiln_core *core, const struct tiles *t)
+{
+	uint32_t inner = t->src[0].count / t->dst.count, *a = core->row[0];
+
+	for (uint32_t p = 0; p < t->dst.partitions; p++) {
+		for (uint32_t row = 0; row < t->dst.count; row++) {
+			uint32_t word = t->insn->func == KILN_ALU_BITWISE_AND ? ~0u : 0;
+
+			for (uint32_t at = 0; at < inner; at += CHUNK) {
+				uint32_t n = inner - at < CHUNK ? inner - at : CHUNK;
+
+				load(&t->src[0], p, row * inner + at, n, a);
+				for (uint32_t i = 0; i < n; i++)
+					kiln_bitwise(t->insn->func, &word, &word, &a[i], 1);
+			}
+			store(&t->dst, p, row, 1, &word);
+			if (aborted(core))
+				return KILN_ST_OK;
+		}
+	}
+	return KILN_ST_OK;
+}
+
+enum kiln_status kiln_exec_bitwise_partitions(struct kiln_core *core, const struct tiles *t)
+{
+	uint32_t *a = core->row[0], *b = core->row[1];
+
+	for (uint32_t at = 0; at < t->dst.count; at += CHUNK) {
+		uint32_t n = tile_chunk(&t->dst, at);
+
+		load(&t->src[0], 0, at, n, a);
+		for (uint32_t p = 1; p < t->src[0].partitions; p++) {
+			load(&t->src[0], p, at, n, b);
+			kiln_bitwise(t->insn->func, a, a, b, n);
+		}
+		store(&t->dst, 0, at, n, a);
+		if (aborted(core))
+			return KILN_ST_OK;
 	}
 	return KILN_ST_OK;
 }

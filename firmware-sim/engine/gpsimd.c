@@ -97,6 +97,8 @@ enum kiln_status kiln_exec_partition_reduce(struct kiln_core *core, const struct
 {
 	const struct tile *src = &t->src[0];
 
+	if (t->insn->func >= KILN_ALU_BITWISE)
+		return kiln_exec_bitwise_partitions(core, t);
 	for (uint32_t at = 0; at < t->dst.count; at += CHUNK) {
 		uint32_t n = tile_chunk(&t->dst, at);
 
@@ -107,6 +109,41 @@ enum kiln_status kiln_exec_partition_reduce(struct kiln_core *core, const struct
 		kiln_tile_store(core, &t->dst, 0, at, n, core->z);
 		if (aborted(core))
 			return KILN_ST_OK;
+	}
+	return KILN_ST_OK;
+}
+
+/*
+ * dst[i] = where the run of equal numbers that element i of src belongs to
+ * begins, dst[n + i] = where it ends, the first beyond it; n and -1 where src is
+ * 0. Numbers are the same if their bits are, and -0 is 0.
+ */
+enum kiln_status kiln_exec_sequence_bounds(struct kiln_core *core, const struct tiles *t)
+{
+	uint32_t n = t->src[0].count, zero = t->src[0].dtype == KILN_F32 ? 0x80000000 : 0;
+	uint32_t *id = core->row[0];
+
+	for (int ends = 0; ends < 2; ends++) {
+		uint32_t before = 0, bound = 0;
+
+		/* In the order of elements, or from the last one back. */
+		for (uint32_t at = 0; at < n; at += CHUNK) {
+			uint32_t k = tile_chunk(&t->src[0], at), first = ends ? n - at - k : at;
+
+			kiln_tile_gather(&t->src[0], 0, first, k, id);
+			for (uint32_t j = 0; j < k; j++) {
+				uint32_t i = ends ? k - 1 - j : j;
+
+				if (at + j == 0 || id[i] != before)
+					bound = first + i + ends;
+				before = id[i];
+				core->z[i] = id[i] && id[i] != zero ? (float)bound :
+					     ends ? -1 : (float)n;
+			}
+			kiln_tile_store(core, &t->dst, 0, first + ends * n, k, core->z);
+			if (aborted(core))
+				return KILN_ST_OK;
+		}
 	}
 	return KILN_ST_OK;
 }

@@ -303,6 +303,15 @@ void kiln_bitwise(enum kiln_alu op, uint32_t *dst, const uint32_t *a, const uint
 		case KILN_ALU_RIGHT_SHIFT:
 			dst[i] = b[i] < 32 ? a[i] >> b[i] : 0;
 			break;
+		case KILN_ALU_INTEGER_ADD:
+			dst[i] = a[i] + b[i];
+			break;
+		case KILN_ALU_INTEGER_SUBTRACT:
+			dst[i] = a[i] - b[i];
+			break;
+		case KILN_ALU_INTEGER_MULTIPLY:
+			dst[i] = a[i] * b[i];
+			break;
 		default:
 			dst[i] = a[i];
 			break;
@@ -362,7 +371,7 @@ float kiln_alu_one(enum kiln_alu op, float a, float b)
 
 void kiln_reduce_start(enum kiln_alu op, float lane[KILN_LANES])
 {
-	float start = op == KILN_ALU_MULTIPLY ? 1 : op == KILN_ALU_MAX ? -INFINITY :
+	float start = op == KILN_ALU_MULTIPLY || op == KILN_ALU_AND ? 1 : op == KILN_ALU_MAX ? -INFINITY :
 		      op == KILN_ALU_MIN ? INFINITY : -0.0f;	/* -0 + x is x for every x */
 
 	for (unsigned int i = 0; i < KILN_LANES; i++)

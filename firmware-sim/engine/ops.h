@@ -131,7 +131,7 @@ float kiln_alu_one(enum kiln_alu op, float a, float b);
 /* To a floating-point type other than fp32: up with the probability of what is lost. */
 void kiln_store_random(void *dst, float x, uint32_t word, enum kiln_dtype dtype);
 
-/* The bitwise functions, of elements in the low bits of words. dst may be a source. */
+/* The functions of integers, of elements in the low bits of words. dst may be a source. */
 void kiln_bitwise(enum kiln_alu op, uint32_t *dst, const uint32_t *a, const uint32_t *b,
 		  size_t n);
 

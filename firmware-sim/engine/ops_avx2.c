@@ -558,6 +558,15 @@ static void reduce(enum kiln_alu op, float lane[KILN_LANES], const float *x, siz
 	case KILN_ALU_MIN:
 		reduce_with(KILN_ALU_MIN, lane, x, n);
 		break;
+	case KILN_ALU_AND:
+		reduce_with(KILN_ALU_AND, lane, x, n);
+		break;
+	case KILN_ALU_OR:
+		reduce_with(KILN_ALU_OR, lane, x, n);
+		break;
+	case KILN_ALU_XOR:
+		reduce_with(KILN_ALU_XOR, lane, x, n);
+		break;
 	default:
 		reduce_with(KILN_ALU_ADD, lane, x, n);
 		break;

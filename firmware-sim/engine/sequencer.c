@@ -15,7 +15,39 @@
 #define POLL_INTERVAL	256	/* instructions between looks at the TLB flush */
 #define SEM_MAX		65535
 
+/* Of data: the one thing besides arguments and constants that a register can have. */
+static enum kiln_status load_register(struct kiln_core *core, struct stream *s,
+				      const struct kiln_insn *insn)
+{
+	uint32_t bits = 0;
+	uint64_t value;
+	struct tile src;
+	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
+
+	if (status != KILN_ST_OK)
+		return status;
+	memcpy(&bits, src.base, src.esize);
+	switch (src.dtype) {
+	case KILN_I8:
+		value = (int64_t)(int8_t)bits;
+		break;
+	case KILN_I16:
+		value = (int64_t)(int16_t)bits;
+		break;
+	case KILN_I32:
+		value = (int64_t)(int32_t)bits;
+		break;
+	default:
+		value = bits;
+		break;
+	}
+	if (insn->func)
+		s->reg[insn->func] = value;
+	return KILN_ST_OK;
+}
+
 static kiln_exec_fn *const exec[256] = {
+	[KILN_OP_LOAD_REGISTER] = load_register,
 	[KILN_OP_DMA_COPY] = kiln_exec_dma_copy,
 	[KILN_OP_DMA_GATHER] = kiln_exec_dma_gather,
 	[KILN_OP_DMA_SCATTER] = kiln_exec_dma_scatter,
@@ -52,6 +84,8 @@ static kiln_compute_fn *const compute[256] = {
 	[KILN_OP_LOCAL_GATHER] = kiln_exec_local_gather,
 	[KILN_OP_RNG] = kiln_exec_rng,
 	[KILN_OP_DROPOUT] = kiln_exec_elements,
+	[KILN_OP_TENSOR_SCALAR_REDUCE] = kiln_exec_elements,
+	[KILN_OP_SEQUENCE_BOUNDS] = kiln_exec_sequence_bounds,
 };
 
 /* Both waits at once or none; *time becomes that of the post that satisfied them, if later. */
@@ -226,7 +260,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		s->ready = false;
 
 		cost = kiln_time_insn(core->generation, e, insn);
-		if (e == KILN_TENSOR && insn->opcode >= KILN_OP_LOAD_STATIONARY)
+		if (kiln_rules[insn->opcode].engines == KILN_ON_T)
 			s->now = kiln_time_array(&core->clocks, insn, s->now, &cost);
 		done = s->now + cost.latency;
 		if (!kiln_is_sequencer(insn->opcode)) {

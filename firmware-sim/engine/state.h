@@ -243,14 +243,16 @@ kiln_exec_fn kiln_exec_dma_copy, kiln_exec_dma_gather, kiln_exec_dma_scatter,
 
 /* The same with the operands where they lie. */
 typedef enum kiln_status kiln_compute_fn(struct kiln_core *core, const struct tiles *t);
-kiln_compute_fn kiln_exec_elements, kiln_exec_bitwise;
+kiln_compute_fn kiln_exec_elements, kiln_exec_bitwise, kiln_exec_bitwise_reduce,
+		kiln_exec_bitwise_partitions;
 kiln_compute_fn kiln_exec_tensor_copy, kiln_exec_tensor_copy_predicated,
 		kiln_exec_tensor_reduce;
 kiln_compute_fn kiln_exec_bn_stats, kiln_exec_bn_aggr;
 kiln_compute_fn kiln_exec_max8, kiln_exec_find_index8, kiln_exec_match_replace8,
 		kiln_exec_topk;
 kiln_compute_fn kiln_exec_transpose32, kiln_exec_stream_shuffle, kiln_exec_local_gather;
-kiln_compute_fn kiln_exec_rng, kiln_exec_iota, kiln_exec_partition_reduce;
+kiln_compute_fn kiln_exec_rng, kiln_exec_iota, kiln_exec_partition_reduce,
+		kiln_exec_sequence_bounds;
 
 /* n elements of partition p from element at on, on their way through an instruction. */
 struct chunk {

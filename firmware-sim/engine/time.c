@@ -11,6 +11,7 @@
 #define MIN_CYCLES		64	/* an instruction costs as much as 64 elements */
 #define SEQUENCER_CYCLES	1	/* assumed: no source */
 #define GPSIMD_CYCLES		150	/* of iota, affine_select */
+#define REGISTER_CYCLES		140	/* to read an index from SBUF into an engine */
 #define LOAD_SPEEDUP		4	/* loading weights against streaming a moving tile */
 #define F32_PASSES		4	/* of the PE array */
 #define DMA_MIN_BYTES		256	/* a shorter piece takes as long */
@@ -125,6 +126,7 @@ static uint64_t gpsimd_cycles(const struct kiln_insn *insn)
 	case KILN_OP_IOTA:
 		return GPSIMD_CYCLES + elements(dst);
 	case KILN_OP_PARTITION_REDUCE:	/* assumed: no source */
+	case KILN_OP_SEQUENCE_BOUNDS:	/* the same */
 		return GPSIMD_CYCLES + elements(a);
 	case KILN_OP_LOCAL_GATHER:
 		e = insn->func;
@@ -150,6 +152,10 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 		cost.busy = cost.latency = SEQUENCER_CYCLES * tick;
 		return cost;
 	}
+	if (insn->opcode == KILN_OP_LOAD_REGISTER) {
+		cost.busy = cost.latency = REGISTER_CYCLES * tick;
+		return cost;
+	}
 	if (engine == KILN_TENSOR) {
 		cycles = tensor_cycles(insn);
 		cost.busy = cycles * tick;
@@ -169,7 +175,8 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 		rate = rates[generation].scalar_16bit;
 	}
 	cycles = at_least((cycles + rate - 1) / rate, MIN_CYCLES);
-	if (insn->opcode == KILN_OP_ACTIVATION && (insn->flags & KILN_F_REDUCE))
+	if ((insn->opcode == KILN_OP_ACTIVATION && (insn->flags & KILN_F_REDUCE)) ||
+	    insn->opcode == KILN_OP_TENSOR_SCALAR_REDUCE)
 		cycles += MIN_CYCLES;
 	if (gpsimd_cycles(insn))
 		cycles = gpsimd_cycles(insn);

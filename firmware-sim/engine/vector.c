@@ -40,9 +40,22 @@ static const float *scalar_tensor_tensor(struct kiln_core *core, struct chunk *c
 	return core->z;
 }
 
+static const float *tensor_scalar_reduce(struct kiln_core *core, struct chunk *c)
+{
+	core->ops->binary_scalar(c->insn->func, core->z, c->a, c->s0,
+				 c->insn->flags & KILN_F_REVERSE0, c->n);
+	return core->z;
+}
+
 static const float *select(struct kiln_core *core, struct chunk *c)
 {
-	core->ops->select(core->z, c->b, c->a, c->s0, c->n);
+	const float *predicate = c->b;
+
+	if (c->insn->flags & KILN_F_REVERSE_PRED) {
+		core->ops->binary(KILN_ALU_NOT, core->y, c->b, c->b, c->n);
+		predicate = core->y;
+	}
+	core->ops->select(core->z, predicate, c->a, c->s0, c->n);
 	return core->z;
 }
 
@@ -79,13 +92,14 @@ static const float *range_select(struct kiln_core *core, struct chunk *c)
 static const struct {
 	kiln_chunk_fn *fn;
 	bool two;			/* src[1] goes with src[0], element by element */
-	enum kiln_alu reduce;		/* what becomes of the results where that is wanted */
+	enum kiln_alu reduce;		/* what becomes of the results where that is wanted; or func1 */
 } elements[256] = {
 	[KILN_OP_ACTIVATION] = { kiln_chunk_activation, .reduce = KILN_ALU_ADD },
 	[KILN_OP_TENSOR_TENSOR] = { tensor_tensor, true },
 	[KILN_OP_TENSOR_SCALAR] = { tensor_scalar },
 	[KILN_OP_SCALAR_TENSOR_TENSOR] = { scalar_tensor_tensor, true },
-	[KILN_OP_SELECT] = { select, true },
+	[KILN_OP_SELECT] = { select, true, KILN_ALU_MAX },
+	[KILN_OP_TENSOR_SCALAR_REDUCE] = { tensor_scalar_reduce },
 	[KILN_OP_RECIPROCAL] = { reciprocal },
 	[KILN_OP_MEMSET] = { fill },
 	[KILN_OP_AFFINE_SELECT] = { kiln_chunk_affine_select },
@@ -94,12 +108,23 @@ static const struct {
 	[KILN_OP_DROPOUT] = { kiln_chunk_dropout },
 };
 
-/* Where the reduction of the results goes; NULL: none is wanted. */
-static const struct tile *reduced(const struct tiles *t)
+/* How the results are reduced, and where to; BYPASS: not at all. */
+static enum kiln_alu reduction(const struct tiles *t, const struct tile **to)
 {
-	const struct tile *to = t->insn->opcode == KILN_OP_RANGE_SELECT ? &t->src[1] : &t->col[1];
+	const struct kiln_insn *insn = t->insn;
 
-	return elements[t->insn->opcode].reduce && to->base ? to : NULL;
+	*to = insn->opcode == KILN_OP_RANGE_SELECT ? &t->src[1] : &t->col[1];
+	return !(*to)->base ? KILN_ALU_BYPASS : insn->opcode == KILN_OP_TENSOR_SCALAR_REDUCE ?
+		insn->func1 : elements[insn->opcode].reduce;
+}
+
+static void store_result(const struct tile *to, uint32_t p, enum kiln_alu op, float x, bool go_on)
+{
+	uint8_t *at = to->base + p * to->pitch;
+
+	if (go_on)
+		x = kiln_alu_one(op, kiln_load_one(at, to->dtype), x);
+	kiln_store_one(at, x, to->dtype);
 }
 
 static bool looks_at_bits(const struct kiln_insn *insn)
@@ -111,8 +136,8 @@ static bool looks_at_bits(const struct kiln_insn *insn)
 enum kiln_status kiln_exec_elements(struct kiln_core *core, const struct tiles *t)
 {
 	const struct kiln_insn *insn = t->insn;
-	enum kiln_alu reduce = elements[insn->opcode].reduce;
-	const struct tile *result = reduced(t);
+	const struct tile *result;
+	enum kiln_alu reduce = reduction(t, &result);
 	struct chunk c = { .insn = insn, .t = t };
 
 	if (looks_at_bits(insn))
@@ -121,9 +146,9 @@ enum kiln_status kiln_exec_elements(struct kiln_core *core, const struct tiles *
 		float lane[KILN_LANES];
 
 		c.s0 = tile_scalar(&t->col[0], c.p, insn->imm[0]);
-		if (result != &t->col[1])
+		if (!reduce || result != &t->col[1])
 			c.s1 = tile_scalar(&t->col[1], c.p, insn->imm[1]);
-		if (result)
+		if (reduce)
 			kiln_reduce_start(reduce, lane);
 		for (c.at = 0; c.at < t->dst.count; c.at += CHUNK) {
 			const float *z;
@@ -134,15 +159,15 @@ enum kiln_status kiln_exec_elements(struct kiln_core *core, const struct tiles *
 			if (elements[insn->opcode].two)
 				c.b = kiln_tile_load(core, &t->src[1], c.p, c.at, c.n, core->y);
 			z = elements[insn->opcode].fn(core, &c);
-			if (result)
+			if (reduce)
 				core->ops->reduce(reduce, lane, z, c.n);
 			kiln_tile_store(core, &t->dst, c.p, c.at, c.n, z);
 			if (aborted(core))
 				return KILN_ST_OK;
 		}
-		if (result)
-			kiln_store_one(result->base + c.p * result->pitch,
-				       kiln_reduce_fold(reduce, lane), result->dtype);
+		if (reduce)
+			store_result(result, c.p, reduce, kiln_reduce_fold(reduce, lane),
+				     insn->flags & KILN_F_CONTINUE);
 	}
 	return KILN_ST_OK;
 }
@@ -209,9 +234,11 @@ enum kiln_status kiln_exec_tensor_copy_predicated(struct kiln_core *core, const 
 enum kiln_status kiln_exec_tensor_reduce(struct kiln_core *core, const struct tiles *t)
 {
 	const struct kiln_insn *insn = t->insn;
-	uint32_t inner = insn->src[0].size[insn->src[0].ndim - 1];
+	uint32_t inner = t->src[0].count / t->dst.count;
 	float sign = insn->flags & KILN_F_NEGATE ? -1 : 1;
 
+	if (insn->func >= KILN_ALU_BITWISE)
+		return kiln_exec_bitwise_reduce(core, t);
 	for (uint32_t p = 0; p < t->dst.partitions; p++) {
 		for (uint32_t row = 0; row < t->dst.count; row++) {
 			float lane[KILN_LANES], result;

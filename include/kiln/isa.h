@@ -167,6 +167,7 @@ enum kiln_alu {
 #include "kiln/isa.def"
 	KILN_ALU_OPS,
 	KILN_ALU_BITWISE = KILN_ALU_INVERT,	/* the first that looks at bits */
+	KILN_ALU_INTEGER = KILN_ALU_INTEGER_ADD, /* the first of 32-bit integers */
 };
 
 /* func of ACTIVATION: computed in fp32. */

@@ -45,12 +45,13 @@ enum kiln_func_kind {
 	R_NO_FUNC,
 	R_ALU,		/* enum kiln_alu */
 	R_COMPARE,	/* of these EQ to LT */
-	R_REDUCE,	/* ADD, MAX, MIN, MULTIPLY */
+	R_REDUCE,	/* ADD, MULTIPLY, MAX, MIN, AND, OR, XOR, and those three bitwise */
 	R_ACT,		/* enum kiln_activation */
 	R_RING,		/* a number, below KILN_DMA_RINGS */
 	R_REGISTER,	/* a register's number */
 	R_POWER,	/* 1, 2, 4, 8, 16 or 32 */
 	R_ARRAY,	/* rows or columns of a tile: 32, 64 or 128, or 0 */
+	R_DIMS,		/* so many dimensions, 0 being 1 */
 };
 
 /* A flag with its name: the bits of insn->flags below, one for the name above. */
@@ -334,11 +335,12 @@ static inline enum kiln_verdict kiln_check_func(struct kiln_check *c, uint8_t ki
 			return KILN_FITS;
 		return kiln_wrong(c, NULL, "function %lld is not a comparison", func, 0, 0, 0);
 	case R_REDUCE:
-		if (func == KILN_ALU_ADD || func == KILN_ALU_MAX || func == KILN_ALU_MIN ||
-		    func == KILN_ALU_MULTIPLY)
+		if (func == KILN_ALU_ADD || func == KILN_ALU_MULTIPLY || func == KILN_ALU_MAX ||
+		    func == KILN_ALU_MIN || (func >= KILN_ALU_AND && func <= KILN_ALU_XOR) ||
+		    (func >= KILN_ALU_BITWISE_AND && func <= KILN_ALU_BITWISE_XOR))
 			return KILN_FITS;
-		return kiln_wrong(c, NULL, "function %lld: ADD, MAX, MIN or MULTIPLY", func,
-				  0, 0, 0);
+		return kiln_wrong(c, NULL, "function %lld: ADD, MULTIPLY, MAX, MIN, AND, OR, XOR, or "
+				  "one of the last three bitwise", func, 0, 0, 0);
 	case R_ACT:
 		if (func < KILN_ACTS)
 			return KILN_FITS;
@@ -359,6 +361,10 @@ static inline enum kiln_verdict kiln_check_func(struct kiln_check *c, uint8_t ki
 		if (!func || func == 32 || func == 64 || func == 128)
 			return KILN_FITS;
 		return kiln_wrong(c, NULL, "a tile of %lld: 32, 64 or 128", func, 0, 0, 0);
+	case R_DIMS:
+		if (func <= 4)
+			return KILN_FITS;
+		return kiln_wrong(c, NULL, "%lld dimensions: 1 to 4, or 0 for 1", func, 0, 0, 0);
 	default:
 		if (!func)
 			return KILN_FITS;
@@ -581,6 +587,8 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 
 	switch (rule->shape) {
 	case KILN_SHAPE_SAME:
+		if (a->space == KILN_PSUM && b->space == KILN_PSUM)
+			return kiln_wrong(c, NULL, "both sources in PSUM", 0, 0, 0, 0);
 		verdict = kiln_check_same(c, "src", a, dst);
 		if (verdict == KILN_FITS && b->space)
 			verdict = kiln_check_same(c, rule->src[1].name, b, dst);
@@ -626,7 +634,10 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 					  kiln_elements(b, b->ndim), a->partitions, 0);
 		return kiln_check_same(c, "src", a, dst);
 	case KILN_SHAPE_REDUCE:
-		in = kiln_elements(a, a->ndim - 1);
+		if (insn->func1 > a->ndim)
+			return kiln_wrong(c, "src", "%lld dimensions, %lld of them to go",
+					  a->ndim, insn->func1, 0, 0);
+		in = kiln_elements(a, a->ndim - (insn->func1 ? insn->func1 : 1));
 		if (out != in || dst->partitions != a->partitions)
 			return kiln_wrong(c, NULL, "dst [%lld, %lld] for a result [%lld, %lld]",
 					  dst->partitions, out, a->partitions, in);
@@ -640,11 +651,6 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 		return kiln_check_index(c, insn);
 	case KILN_SHAPE_DMA_TRANSPOSE:
 		return kiln_check_dma_transpose(c, insn);
-	case KILN_SHAPE_SCAN:
-		if (a->space == KILN_PSUM && b->space == KILN_PSUM)
-			return kiln_wrong(c, NULL, "both sources in PSUM", 0, 0, 0, 0);
-		verdict = kiln_check_same(c, "src", a, dst);
-		return verdict == KILN_FITS ? kiln_check_same(c, "src1", b, dst) : verdict;
 	case KILN_SHAPE_RANGE:
 		verdict = kiln_check_same(c, "src", a, dst);
 		if (verdict == KILN_FITS && b->space)
@@ -700,6 +706,13 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 		return kiln_check_sized(c, "dst", dst, 1, in);
 	case KILN_SHAPE_GATHER:
 		return kiln_check_gather(c, insn);
+	case KILN_SHAPE_BOUNDS:
+		verdict = kiln_check_count(c, "src", a, 1, 65535);
+		if (verdict == KILN_FITS)
+			verdict = kiln_check_sized(c, "src", a, 1, in);
+		return verdict == KILN_FITS ? kiln_check_sized(c, "dst", dst, 1, 2 * in) : verdict;
+	case KILN_SHAPE_ONE:
+		return kiln_check_sized(c, "src", a, 1, 1);
 	case KILN_SHAPE_TOPK:
 		verdict = kiln_check_count(c, "src", a, 1, 65535);
 		if (verdict == KILN_FITS)
@@ -778,8 +791,9 @@ static inline enum kiln_verdict kiln_check_values(struct kiln_check *c,
 }
 
 /*
- * The bitwise functions look at the bits of integers, all operands being of one
- * type; of a constant it is the low bits of its pattern that count.
+ * The bitwise functions and those of 32-bit integers take integers as they lie,
+ * all operands being of one type; of a constant it is the low bits of its
+ * pattern that count.
  */
 static inline enum kiln_verdict kiln_check_bitwise(struct kiln_check *c,
 						   enum kiln_engine engine,
@@ -787,16 +801,26 @@ static inline enum kiln_verdict kiln_check_bitwise(struct kiln_check *c,
 						   const struct kiln_rule *rule)
 {
 	uint8_t type = insn->dst.dtype;
+	bool reduce = rule->func == R_REDUCE;
 
-	if (rule->func != R_ALU || (insn->func < KILN_ALU_BITWISE &&
-				    insn->func1 < KILN_ALU_BITWISE))
+	if ((rule->func != R_ALU && !reduce) || (insn->func < KILN_ALU_BITWISE &&
+						 insn->func1 < KILN_ALU_BITWISE))
 		return KILN_FITS;
-	if ((insn->opcode != KILN_OP_TENSOR_TENSOR && insn->opcode != KILN_OP_TENSOR_SCALAR) ||
-	    engine != KILN_VECTOR)
+	if (insn->func >= KILN_ALU_INTEGER || insn->func1 >= KILN_ALU_INTEGER) {
+		if (insn->opcode != KILN_OP_TENSOR_TENSOR || engine != KILN_GPSIMD)
+			return kiln_wrong(c, NULL, "function %lld is TENSOR_TENSOR's, on GpSimd",
+					  insn->func, 0, 0, 0);
+		if (!((R_I32 | R_U32) >> type & 1))
+			return kiln_wrong(c, NULL, "function %lld takes 32-bit integers",
+					  insn->func, 0, 0, 0);
+	} else if (!reduce && ((insn->opcode != KILN_OP_TENSOR_TENSOR &&
+				insn->opcode != KILN_OP_TENSOR_SCALAR) || engine != KILN_VECTOR))
 		return kiln_wrong(c, NULL, "function %lld is TENSOR_TENSOR's and TENSOR_SCALAR's, "
 				  "on Vector", insn->func, 0, 0, 0);
-	if ((insn->func && insn->func < KILN_ALU_BITWISE) ||
-	    (insn->func1 && insn->func1 < KILN_ALU_BITWISE))
+	if (reduce && (insn->flags & KILN_F_NEGATE))
+		return kiln_wrong(c, NULL, "function %lld: nothing to negate", insn->func, 0, 0, 0);
+	if (!reduce && ((insn->func && insn->func < KILN_ALU_BITWISE) ||
+			(insn->func1 && insn->func1 < KILN_ALU_BITWISE)))
 		return kiln_wrong(c, NULL, "functions %lld and %lld: only one is bitwise",
 				  insn->func, insn->func1, 0, 0);
 	if (R_FLOATS >> type & 1 || insn->src[0].dtype != type ||
@@ -838,6 +862,9 @@ static inline enum kiln_verdict kiln_check_tiles(struct kiln_check *c,
 		verdict = kiln_check_values(c, engine, insn, rule);
 	if (verdict == KILN_FITS)
 		verdict = kiln_check_bitwise(c, engine, insn, rule);
+	if (verdict == KILN_FITS && (insn->flags & KILN_F_CONTINUE) &&
+	    !(rule->col[1].how == R_WRITTEN ? insn->col[1].space : insn->src[1].space))
+		return kiln_wrong(c, NULL, "nothing is reduced that could go on", 0, 0, 0, 0);
 	if (verdict == KILN_FITS && (insn->flags & KILN_F_STOCHASTIC) &&
 	    !((R_FLOATS & ~R_F32) >> insn->dst.dtype & 1))
 		return kiln_wrong(c, "dst", "of a type that is not rounded at random", 0, 0, 0, 0);

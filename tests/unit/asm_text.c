@@ -431,7 +431,7 @@ static void mistakes(void)
 	refuse(".engine scalar\nactivation dst=sbuf.f32[0+1]@0{1} src=sbuf.f32[0+1]@0{1} func=exq scale=1 bias=0",
 	       "func=exq: an activation function is wanted");
 	refuse(".engine vector\ntensor_reduce dst=sbuf.f32[0+1]@0{1} src=sbuf.f32[0+1]@0{1} func=subtract",
-	       "ADD, MAX, MIN or MULTIPLY");
+	       "ADD, MULTIPLY, MAX, MIN, AND, OR, XOR");
 	refuse(".engine tensor\nmatmul dst=psum.f32[0+1]@2044{2} src=sbuf.f32[0+1]@0{2}", "not in one bank");
 }
 

@@ -99,6 +99,18 @@ static struct kiln_insn good(uint8_t opcode)
 		insn.src[0].dtype = insn.dst.dtype = KILN_BF16;
 		insn.src[1] = tile_at(KILN_SBUF, KILN_U32, 0, 128, 65536, 64);
 		break;
+	case KILN_OP_TENSOR_SCALAR_REDUCE:
+		insn.func1 = KILN_ALU_ADD;
+		insn.col[1] = column_at(KILN_SBUF, KILN_F32, 65536);
+		break;
+	case KILN_OP_SEQUENCE_BOUNDS:
+		insn.src[0].partitions = insn.dst.partitions = 1;
+		insn.dst.size[0] = 128;
+		break;
+	case KILN_OP_LOAD_REGISTER:
+		insn.src[0] = tile_at(KILN_SBUF, KILN_I32, 0, 1, 0, 1);
+		memset(&insn.dst, 0, sizeof(insn.dst));
+		break;
 	case KILN_OP_TENSOR_REDUCE:
 		insn.func = KILN_ALU_ADD;
 		insn.dst = tile_at(KILN_SBUF, KILN_F32, 0, 128, 8192, 1);
@@ -129,6 +141,7 @@ static enum kiln_engine engine_of(uint8_t opcode)
 	case KILN_OP_PARTITION_REDUCE:
 	case KILN_OP_LOCAL_GATHER:
 	case KILN_OP_TOPK:
+	case KILN_OP_SEQUENCE_BOUNDS:
 		return KILN_GPSIMD;
 	case KILN_OP_DMA_COPY:
 	case KILN_OP_DMA_GATHER:

@@ -190,9 +190,11 @@ static bool try_range(void)
 	insn.col[1] = column_at(KILN_PSUM, KILN_I32, 4);
 	insn.imm[0] = (int)(rng() % 200) - 100;
 	insn.imm[1] = rng() % 2 ? -0x1.fffffep127f : rng_float();
-	if (rng() % 2)
+	if (rng() % 2) {
 		insn.src[1] = random_tile(KILN_SBUF, any_dtype(), partitions, 1, 50 << 10, 1024,
 					  false);
+		insn.flags = rng() % 2 ? KILN_F_CONTINUE : 0;
+	}
 	for (unsigned int q = 0; q < KILN_PARTITIONS; q++) {
 		*(float *)sbuf_at(m, q, 48 << 10) = insn.imm[0] + rng() % (n + 1);
 		*(int32_t *)psum_at(m, q, 4) = insn.imm[0] + rng() % (n + 1);
@@ -211,10 +213,224 @@ static bool try_range(void)
 			most = kiln_alu_one(KILN_ALU_MAX, most, x);
 			want_value(0, q, i, x);
 		}
+		if (insn.flags)
+			most = kiln_alu_one(KILN_ALU_MAX, value(&insn.src[1], q, 0), most);
 		if (insn.src[1].space)
 			want_value(1, q, 0, most);
 	}
 	return as_wanted(KILN_VECTOR, &insn, 0);
+}
+
+/* What a reduction gives of values that stand one after the other in want[0]; old to go on from. */
+static float reduction(enum kiln_alu op, const float *x, uint32_t n, const float *old)
+{
+	float lane[KILN_LANES], r;
+
+	kiln_reduce_start(op, lane);
+	for (uint32_t i = 0; i < n; i++)
+		lane[i % KILN_LANES] = kiln_alu_one(op, lane[i % KILN_LANES], x[i]);
+	r = kiln_reduce_fold(op, lane);
+	return old ? kiln_alu_one(op, *old, r) : r;
+}
+
+static const uint8_t reductions[] = { KILN_ALU_ADD, KILN_ALU_MULTIPLY, KILN_ALU_MAX, KILN_ALU_MIN,
+				      KILN_ALU_AND, KILN_ALU_OR, KILN_ALU_XOR };
+
+/* The column that a reduction goes to, as an operand of dst's partitions. */
+static struct kiln_operand result_column(struct kiln_insn *insn)
+{
+	insn->col[1] = column_at(KILN_SBUF, any_dtype(), 50 << 10);
+	return tile_at(KILN_SBUF, insn->col[1].dtype, insn->dst.partition, insn->dst.partitions,
+		       50 << 10, 1);
+}
+
+/* SELECT, TENSOR_SCALAR_REDUCE and ACTIVATION: results, and what they come to. */
+static bool try_results(uint8_t opcode)
+{
+	static float x[MOST];
+	struct kiln_insn insn = { .opcode = opcode };
+	unsigned int partitions = any_partitions();
+	uint32_t n = any_count();
+	struct kiln_operand to;
+	enum kiln_alu op = opcode == KILN_OP_SELECT ? KILN_ALU_MAX : KILN_ALU_ADD;
+
+	insn.src[0] = source(any_dtype(), partitions, n, true);
+	insn.dst = result(any_dtype(), partitions, n, true);
+	insn.imm[0] = rng_float();
+	if (opcode == KILN_OP_SELECT) {
+		insn.src[1] = source1(KILN_I8, partitions, n);
+		insn.flags = KILN_F_REDUCE | (rng() % 2 ? KILN_F_REVERSE_PRED : 0);
+	} else if (opcode == KILN_OP_TENSOR_SCALAR_REDUCE) {
+		insn.func = rng() % KILN_ALU_BITWISE;
+		op = insn.func1 = reductions[rng() % 7];
+		insn.flags = rng() % 2 ? KILN_F_REVERSE0 : 0;
+	} else {
+		insn.func = KILN_ACT_SQUARE;
+		insn.flags = KILN_F_REDUCE;
+	}
+	insn.flags |= rng() % 2 ? KILN_F_CONTINUE : 0;
+	to = result_column(&insn);
+	want_start(0, &insn.dst);
+	want_start(1, &to);
+	for (uint32_t q = 0; q < partitions; q++) {
+		float old = value(&to, q, 0);
+
+		for (uint32_t i = 0; i < n; i++) {
+			float a = value(&insn.src[0], q, i), s = insn.imm[0];
+
+			if (opcode == KILN_OP_SELECT)
+				x[i] = !value(&insn.src[1], q, i) ==
+				       !!(insn.flags & KILN_F_REVERSE_PRED) ? a : s;
+			else if (opcode == KILN_OP_TENSOR_SCALAR_REDUCE)
+				x[i] = insn.flags & KILN_F_REVERSE0 ?
+				       kiln_alu_one(insn.func, s, a) : kiln_alu_one(insn.func, a, s);
+			else
+				kiln_ops_ref.activation(insn.func, &x[i], &a, s, 0, 1);
+			want_value(0, q, i, x[i]);
+		}
+		want_value(1, q, 0, reduction(op, x, n, insn.flags & KILN_F_CONTINUE ? &old : NULL));
+	}
+	return as_wanted(opcode == KILN_OP_ACTIVATION ? KILN_SCALAR : KILN_VECTOR, &insn, 0);
+}
+
+static bool try_select_reduce(void)
+{
+	return try_results(KILN_OP_SELECT);
+}
+
+static bool try_tensor_scalar_reduce(void)
+{
+	return try_results(KILN_OP_TENSOR_SCALAR_REDUCE);
+}
+
+static bool try_activation_reduce(void)
+{
+	return try_results(KILN_OP_ACTIVATION);
+}
+
+/* Over one or more of the innermost dimensions; of bits, too. */
+static bool try_reduce(void)
+{
+	static float x[MOST];
+	struct kiln_insn insn = { .opcode = KILN_OP_TENSOR_REDUCE };
+	enum kiln_dtype integer = (const enum kiln_dtype[]){ KILN_I32, KILN_U8, KILN_I16 }[rng() % 3];
+	bool bits = rng() % 2;
+	unsigned int partitions = any_partitions();
+	uint32_t n = any_count(), dims, inner = 1;
+
+	insn.src[0] = source(bits ? integer : any_dtype(), partitions, n, true);
+	dims = insn.func1 = rng() % (insn.src[0].ndim + 1);
+	for (unsigned int d = 0; d < (dims ? dims : 1); d++)
+		inner *= insn.src[0].size[insn.src[0].ndim - 1 - d];
+	insn.dst = result(bits ? integer : any_dtype(), partitions, n / inner, true);
+	insn.func = bits ? KILN_ALU_BITWISE_AND + rng() % 3 : reductions[rng() % 7];
+	want_start(0, &insn.dst);
+	for (uint32_t q = 0; q < partitions; q++) {
+		for (uint32_t row = 0; row < n / inner; row++) {
+			uint32_t word = insn.func == KILN_ALU_BITWISE_AND ? ~0u : 0;
+
+			for (uint32_t i = 0; i < inner; i++) {
+				uint32_t w = 0;
+
+				x[i] = value(&insn.src[0], q, row * inner + i);
+				memcpy(&w, element(&insn.src[0], q, row * inner + i),
+				       kiln_dtype_bytes(insn.src[0].dtype));
+				word = insn.func == KILN_ALU_BITWISE_AND ? word & w :
+				       insn.func == KILN_ALU_BITWISE_OR ? word | w : word ^ w;
+			}
+			if (bits)
+				memcpy(want_at(0, q, row), &word, kiln_dtype_bytes(insn.dst.dtype));
+			else
+				want_value(0, q, row, reduction(insn.func, x, inner, NULL));
+		}
+	}
+	return as_wanted(KILN_VECTOR, &insn, 0);
+}
+
+static bool try_bounds(void)
+{
+	struct kiln_insn insn = { .opcode = KILN_OP_SEQUENCE_BOUNDS };
+	uint32_t n = any_count();
+
+	insn.src[0] = random_tile(KILN_SBUF, rng() % 2 ? KILN_F32 : KILN_I32, 1, n, 0, 24 << 10, false);
+	insn.dst = result(rng() % 2 ? KILN_F32 : KILN_I32, 1, 2 * n, false);
+	for (uint32_t i = 0, id = 0; i < n; i++) {
+		if (rng() % 8 == 0)
+			id = rng() % 4;
+		kiln_store_one(element(&insn.src[0], 0, i), rng() % 50 ? id : -0.0f, insn.src[0].dtype);
+	}
+	want_start(0, &insn.dst);
+	for (uint32_t i = 0; i < n; i++) {
+		float id = value(&insn.src[0], 0, i);
+		uint32_t first = i, last = i;
+
+		while (first && value(&insn.src[0], 0, first - 1) == id)
+			first--;
+		while (last + 1 < n && value(&insn.src[0], 0, last + 1) == id)
+			last++;
+		want_value(0, 0, i, id ? (float)first : (float)n);
+		want_value(0, 0, n + i, id ? (float)(last + 1) : -1);
+	}
+	return as_wanted(KILN_GPSIMD, &insn, 0);
+}
+
+/* 32-bit integers, modulo 2^32 */
+static bool try_integers(void)
+{
+	struct kiln_insn insn = { .opcode = KILN_OP_TENSOR_TENSOR };
+	enum kiln_dtype dtype = rng() % 2 ? KILN_I32 : KILN_U32;
+	unsigned int partitions = any_partitions();
+	uint32_t n = any_count();
+
+	insn.src[0] = source(dtype, partitions, n, false);
+	insn.src[1] = source1(dtype, partitions, n);
+	insn.dst = result(dtype, partitions, n, false);
+	insn.func = KILN_ALU_INTEGER + rng() % 3;
+	want_start(0, &insn.dst);
+	for (uint32_t q = 0; q < partitions; q++) {
+		for (uint32_t i = 0; i < n; i++) {
+			uint32_t a, b, c;
+
+			memcpy(&a, element(&insn.src[0], q, i), 4);
+			memcpy(&b, element(&insn.src[1], q, i), 4);
+			c = insn.func == KILN_ALU_INTEGER_ADD ? a + b :
+			    insn.func == KILN_ALU_INTEGER_SUBTRACT ? a - b : a * b;
+			memcpy(want_at(0, q, i), &c, 4);
+		}
+	}
+	return as_wanted(KILN_GPSIMD, &insn, 0);
+}
+
+/* A register from data, on each engine; IOTA shows what it has. */
+static bool try_register(void)
+{
+	static const enum kiln_dtype dtypes[] = { KILN_I8, KILN_U8, KILN_I16, KILN_U16, KILN_I32,
+						  KILN_U32 };
+	struct kiln_insn load = { .opcode = KILN_OP_LOAD_REGISTER };
+	struct kiln_insn show = { .opcode = KILN_OP_IOTA };
+	enum kiln_dtype dtype = dtypes[rng() % 6];
+	uint32_t bits = rng(), bytes = kiln_dtype_bytes(dtype), got;
+	uint32_t want = dtype == KILN_I8 ? (uint32_t)(int8_t)bits :
+			dtype == KILN_I16 ? (uint32_t)(int16_t)bits :
+			bits & (uint32_t)(~0ull >> (64 - 8 * bytes));
+
+	load.func = rng() % 2 ? 7 : 0;
+	load.src[0] = tile_at(KILN_SBUF, dtype, 32, 1, 1024, 1);
+	memcpy(sbuf_at(m, 32, 1024), &bits, bytes);
+	show.dst = tile_at(KILN_SBUF, KILN_I32, 0, 1, 2048, 1);
+	show.src[1].space = KILN_DRAM;
+	show.src[1].dram.base = load.func;
+	memset(&p, 0, sizeof(p));
+	for (int e = 0; e < KILN_ENGINES; e++)
+		*emit(&p, e, 0) = load;
+	*emit(&p, KILN_GPSIMD, 0) = show;
+	if (run(m, &p).status != KILN_ST_OK)
+		return false;
+	memcpy(&got, sbuf_at(m, 0, 2048), 4);
+	if (got == (load.func ? want : 0))
+		return true;
+	printf("# type %d: got %#x, expected %#x\n", dtype, got, want);
+	return false;
 }
 
 static bool try_iota(void)
@@ -254,15 +470,13 @@ static bool try_iota(void)
 
 static bool try_partition_reduce(void)
 {
-	static const uint8_t funcs[] = { KILN_ALU_ADD, KILN_ALU_MULTIPLY, KILN_ALU_MAX,
-					 KILN_ALU_MIN };
 	struct kiln_insn insn = { .opcode = KILN_OP_PARTITION_REDUCE };
 	unsigned int partitions = any_partitions();
 	uint32_t n = any_count();
 
 	insn.src[0] = source(any_dtype(), partitions, n, false);
 	insn.dst = result(any_dtype(), 1, n, false);
-	insn.func = funcs[rng() % 4];
+	insn.func = reductions[rng() % 7];
 	want_start(0, &insn.dst);
 	for (uint32_t i = 0; i < n; i++) {
 		float r = value(&insn.src[0], 0, i);
@@ -658,6 +872,13 @@ static void test_each(int level)
 		{ "tensor_copy_predicated", try_predicated, 60 },
 		{ "range_select", try_range, 60 },
 		{ "iota", try_iota, 60 },
+		{ "select with max", try_select_reduce, 60 },
+		{ "tensor_scalar_reduce", try_tensor_scalar_reduce, 60 },
+		{ "activation with sum", try_activation_reduce, 60 },
+		{ "tensor_reduce", try_reduce, 100 },
+		{ "sequence_bounds", try_bounds, 60 },
+		{ "integers", try_integers, 40 },
+		{ "load_register", try_register, 40 },
 		{ "partition_reduce", try_partition_reduce, 60 },
 		{ "transpose32", try_transpose32, 100 },
 		{ "stream_shuffle", try_shuffle, 60 },

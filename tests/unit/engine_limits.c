@@ -308,6 +308,36 @@ static void test_shapes(void)
 	WRONG(TENSOR_COPY_PREDICATED, insn.src[1] = none, operand, 0);
 	WRONG(TENSOR_COPY_PREDICATED, insn.src[1].size[0] = 63, operand, 0);
 	WRONG(TENSOR_COPY_PREDICATED, insn.flags = 2, operand, 0);
+#define BOTH_IN_PSUM	insn.src[0] = insn.src[1] = tile_at(KILN_PSUM, KILN_F32, 0, 128, 0, 64)
+	WRONG(TENSOR_TENSOR, BOTH_IN_PSUM, operand, 0);
+	WRONG(SCALAR_TENSOR_TENSOR, BOTH_IN_PSUM, operand, 0);
+	WRONG(SELECT, BOTH_IN_PSUM, operand, 0);
+	WRONG(TENSOR_COPY_PREDICATED, BOTH_IN_PSUM, operand, 0);
+	WRONG(SELECT, insn.flags = KILN_F_REDUCE, operand, 0);
+	WRONG(SELECT, insn.col[1] = column_at(KILN_SBUF, KILN_F32, 65536), operand, 0);
+	WRONG(SELECT, insn.flags = KILN_F_CONTINUE, operand, 0);
+	WRONG(ACTIVATION, insn.flags = KILN_F_CONTINUE, operand, 0);
+	WRONG(TENSOR_SCALAR_REDUCE, memset(&insn.col[1], 0, sizeof(insn.col[1])), operand, 0);
+	WRONG(TENSOR_SCALAR_REDUCE, insn.func1 = KILN_ALU_SUBTRACT, operand, 0);
+	WRONG(TENSOR_SCALAR_REDUCE, insn.func = KILN_ALU_INVERT, operand, 0);
+	WRONG(TENSOR_SCALAR_REDUCE, (insn.dst.dtype = insn.src[0].dtype = KILN_I32,
+				     insn.func1 = KILN_ALU_BITWISE_OR), operand, 0);
+	WRONG(TENSOR_REDUCE, insn.func1 = 2, operand, 0);	/* of one dimension */
+	WRONG(TENSOR_REDUCE, insn.func1 = 5, operand, 0);
+	WRONG(TENSOR_REDUCE, insn.func = KILN_ALU_BITWISE_AND, operand, 0);	/* of fp32 */
+	WRONG(TENSOR_REDUCE, (insn.dst.dtype = insn.src[0].dtype = KILN_I8,
+			      insn.func = KILN_ALU_BITWISE_OR, insn.flags = KILN_F_NEGATE), operand, 0);
+	WRONG(PARTITION_REDUCE, (insn.src[0].dtype = KILN_I8, insn.func = KILN_ALU_BITWISE_OR),
+	      operand, 0);
+	WRONG(TENSOR_TENSOR, (insn.dst.dtype = insn.src[0].dtype = insn.src[1].dtype = KILN_I32,
+			      insn.func = KILN_ALU_INTEGER_ADD), operand, 0);	/* on Vector */
+	WRONG(SEQUENCE_BOUNDS, insn.src[0].dtype = KILN_U32, operand, 0);
+	WRONG(SEQUENCE_BOUNDS, insn.src[0].partitions = 2, operand, 0);
+	WRONG(SEQUENCE_BOUNDS, insn.dst.size[0] = 64, operand, 0);
+	WRONG(LOAD_REGISTER, insn.func = 64, operand, 0);
+	WRONG(LOAD_REGISTER, insn.src[0].dtype = KILN_F32, operand, 0);
+	WRONG(LOAD_REGISTER, insn.src[0].size[0] = 2, operand, 0);
+	WRONG(LOAD_REGISTER, insn.src[0].space = KILN_PSUM, operand, 0);
 	WRONG(TENSOR_TENSOR_SCAN, insn.src[0] = insn.src[1] =
 	      tile_at(KILN_PSUM, KILN_F32, 0, 128, 0, 64), operand, 0);
 	WRONG(TENSOR_TENSOR_SCAN, insn.src[1].size[0] = 63, operand, 0);

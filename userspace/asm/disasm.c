@@ -182,11 +182,11 @@ static void put_insn(struct line *line, const struct kiln_insn *insn, bool label
 				put_operand(line, rule->src[i].name, &insn->src[i],
 					    i ? insn->last_step : 0);
 		for (int i = 0; i < 2; i++) {
-			uint8_t use = rule->imm[i].use;
+			uint8_t use = rule->imm[i].use, kind = i ? rule->func1 : rule->func;
+			uint8_t func = i ? insn->func1 : insn->func;
 
-			if (rule->func != R_ARRAY || (i ? insn->func1 : insn->func))
-				put_func(line, i ? rule->func1 : rule->func, i,
-					 i ? insn->func1 : insn->func);
+			if ((kind != R_ARRAY && kind != R_DIMS) || func)
+				put_func(line, kind, i, func);
 			if (insn->col[i].space)
 				put_column(line, rule->col[i].name, &insn->col[i]);
 			if (rule->func == R_ARRAY && kiln_is_zero(&insn->imm[i], sizeof(float)))

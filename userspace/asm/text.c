@@ -430,7 +430,9 @@ static bool read_func(struct reader *r, const char *key, const char *value, int 
 		return fail(r->error, "%s=%s: %s is wanted", key, value, kind == R_RING ?
 			    "a ring, 0 to 15," : kind == R_ACT ? "an activation function" :
 			    kind == R_COMPARE ? "eq, ne, ge, gt, le or lt" :
-			    kind == R_REDUCE ? "add, max, min or multiply" :
+			    kind == R_REDUCE ? "add, multiply, max, min, and, or, xor, or bitwise_and, "
+			    "bitwise_or, bitwise_xor" :
+			    kind == R_DIMS ? "1 to 4" :
 			    kind == R_POWER ? "1, 2, 4, 8, 16 or 32" :
 			    "a function (add, multiply, ...)");
 	*func = n;
@@ -632,7 +634,7 @@ static bool complete(struct reader *r)
 
 		if (rule->src[i].name && !(rule->src[i].spaces & R_ABSENT) && !r->src[i])
 			return missing(r, rule->src[i].name);
-		if (kind == R_ARRAY)	/* 0 without a tile, and so is its column */
+		if (kind == R_ARRAY || kind == R_DIMS)	/* 0 is a default, that of a tile's column, too */
 			continue;
 		if (kind && !r->func[i])
 			return missing(r, text_func_field(kind, i));
