@@ -8,7 +8,6 @@
 #include "firmware/firmware.h"
 
 #define BUDGET		32
-#define MAX_WEIGHT	1024
 #define MAX_LIMIT_MS	10000
 
 /* Are the bytes of the entry from member on zero? */
@@ -39,29 +38,43 @@ static struct fw_queue *queue(struct kiln_sim *sim, uint32_t id)
 static enum kiln_status ctx_create(struct kiln_sim *sim, const struct kiln_cmd *cmd)
 {
 	uint32_t id = cmd->ctx.context;
-	struct fw_context *ctx;
+	struct fw_context *ctx, made;
+	enum kiln_status status;
 
 	if (cmd->param || !ZERO_FROM(cmd, ctx.reserved) || !id ||
 	    id >= KILN_MAX_CONTEXTS ||
-	    !cmd->ctx.weight || cmd->ctx.weight > MAX_WEIGHT ||
 	    (cmd->ctx.root & 4095) || cmd->ctx.root >= sim->memory.hbm_bytes)
 		return KILN_ST_BAD_COMMAND;
 	ctx = &sim->context[id];
 	if (ctx->used)
 		return KILN_ST_BAD_STATE;
-	*ctx = (struct fw_context){
+	made = (struct fw_context){
 		.used = true,
-		.weight = cmd->ctx.weight,
 		.root = cmd->ctx.root,
-		.serial = ++sim->serial,
+		.serial = sim->serial + 1,
 	};
+	status = fw_sched_share(sim, &made, cmd);
+	if (status != KILN_ST_OK)
+		return status;
+	sim->serial++;
+	*ctx = made;
 	return KILN_ST_OK;
 }
 
-static enum kiln_status ctx_destroy(struct fw_context *ctx)
+static enum kiln_status ctx_share(struct kiln_sim *sim, const struct kiln_cmd *cmd)
+{
+	struct fw_context *ctx = context(sim, cmd->ctx.context);
+
+	if (cmd->param || cmd->ctx.root || !ZERO_FROM(cmd, ctx.reserved))
+		return KILN_ST_BAD_COMMAND;
+	return ctx ? fw_sched_share(sim, ctx, cmd) : KILN_ST_BAD_STATE;
+}
+
+static enum kiln_status ctx_destroy(struct kiln_sim *sim, struct fw_context *ctx)
 {
 	if (ctx->queues)
 		return KILN_ST_BAD_STATE;
+	fw_sched_forget(sim, ctx);
 	ctx->used = false;
 	return KILN_ST_OK;
 }
@@ -85,6 +98,7 @@ static enum kiln_status ctx_resume(struct kiln_sim *sim, const struct kiln_cmd *
 	if (!ctx->suspended)
 		return KILN_ST_BAD_STATE;
 	ctx->suspended = false;
+	fw_sched_resume(sim, ctx);
 	fw_context_look(sim, cmd->ctx.context, false);
 	return KILN_ST_OK;
 }
@@ -143,7 +157,7 @@ static enum kiln_status queue_create(struct kiln_sim *sim, const struct kiln_cmd
 	    !ring_ok(cmd->queue.cq, sizeof(struct kiln_completion) << log2) ||
 	    !ring_ok(cmd->queue.ctl, sizeof(struct kiln_ring_ctl)) ||
 	    cmd->queue.vector >= KILN_MSIX_VECTORS ||
-	    !cmd->queue.weight || cmd->queue.weight > MAX_WEIGHT ||
+	    !cmd->queue.weight || cmd->queue.weight > KILN_WEIGHT_MAX ||
 	    !cmd->queue.limit_ms || cmd->queue.limit_ms > MAX_LIMIT_MS)
 		return KILN_ST_BAD_COMMAND;
 	ctx = context(sim, cmd->queue.context);
@@ -154,6 +168,7 @@ static enum kiln_status queue_create(struct kiln_sim *sim, const struct kiln_cmd
 	q->log2 = log2;
 	q->context = cmd->queue.context;
 	q->vector = cmd->queue.vector;
+	q->away = true;
 	q->weight = cmd->queue.weight;
 	q->limit_ms = cmd->queue.limit_ms;
 	q->sq = cmd->queue.sq;
@@ -241,6 +256,8 @@ static enum kiln_status start(struct kiln_sim *sim, struct fw_admin *admin, bool
 			       KILN_ST_BAD_COMMAND : KILN_ST_OK;
 	case KILN_ADM_CTX_CREATE:
 		return ctx_create(sim, cmd);
+	case KILN_ADM_CTX_SHARE:
+		return ctx_share(sim, cmd);
 	case KILN_ADM_CTX_DESTROY:
 	case KILN_ADM_CTX_SUSPEND:
 	case KILN_ADM_CTX_RESUME:
@@ -250,7 +267,7 @@ static enum kiln_status start(struct kiln_sim *sim, struct fw_admin *admin, bool
 		if (!context(sim, cmd->ctx.context))
 			return KILN_ST_BAD_STATE;
 		if (cmd->opcode == KILN_ADM_CTX_DESTROY)
-			return ctx_destroy(&sim->context[cmd->ctx.context]);
+			return ctx_destroy(sim, &sim->context[cmd->ctx.context]);
 		if (cmd->opcode == KILN_ADM_CTX_SUSPEND)
 			return ctx_suspend(sim, cmd, done);
 		if (cmd->opcode == KILN_ADM_CTX_RESUME)

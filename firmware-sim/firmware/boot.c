@@ -179,7 +179,9 @@ void fw_reset(struct kiln_sim *sim, bool keep_registers)
 	memset(sim->stalled, 0, sizeof(sim->stalled));
 	memset(sim->ready_contexts, 0, sizeof(sim->ready_contexts));
 	sim->stalled_count = 0;
-	sim->context_floor = 0;
+	memset(sim->floor, 0, sizeof(sim->floor));
+	sim->spent = sim->turns = 0;
+	sim->promised = 0;
 	sim->admin_used = 0;
 	sim->admin_turn = 0;
 	sim->turn = 0;

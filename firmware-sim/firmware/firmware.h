@@ -43,6 +43,7 @@ struct fw_queue {
 	uint8_t core;		/* RUNNING: on which */
 	bool broken;		/* its rings are nonsense, or gone */
 	bool dying;		/* QUEUE_DESTROY under way */
+	bool away;		/* when last looked at, it had nothing for a core */
 	bool flushing;		/* entries before flush_to end in flush_status */
 	uint8_t flush_status;
 	uint16_t context;
@@ -61,8 +62,8 @@ struct fw_queue {
 	uint32_t flush_to;
 
 	uint64_t wait_since;	/* now_ns() + 1 when the next command began to wait; 0: it has not */
-	uint64_t vruntime;	/* weighted host ns, against the context's other queues */
-	uint64_t last_ns;	/* what its last command took: the next one's estimate */
+	uint64_t vruntime;	/* weighted cycles, against the context's other queues */
+	uint64_t last_cycles;	/* what its last command took: the next one's estimate */
 
 	/*
 	 * Copied out of the ring: entries sq_base to sq_fetched - 1. Bits of
@@ -83,11 +84,21 @@ struct fw_context {
 	uint16_t running;	/* commands on cores */
 	uint16_t blocked;	/* queues in FW_QUEUE_BLOCKED */
 	uint32_t weight;
+	uint32_t min_share;	/* thousandths; 0: nothing is promised */
+	uint8_t priority;	/* enum kiln_priority */
 	uint64_t root;
 	uint64_t serial;	/* never used twice, as the id is */
-	uint64_t vruntime;
+	uint64_t vruntime;	/* weighted cycles, against others of this priority */
+	uint64_t due;		/* sim->spent at which its min_share is due again */
+	uint64_t turn;		/* sim->turns when it last got a core */
 	uint64_t queue_floor;	/* least vruntime that a waking queue gets */
 	struct kiln_fault fault;
+};
+
+/* What a command was charged for when it started, to be taken back when it ends. */
+struct fw_charge {
+	uint64_t cycles;
+	bool due;		/* by its context's min_share */
 };
 
 enum fw_core_state {
@@ -104,7 +115,7 @@ struct fw_core {
 	uint64_t timeout_ns;	/* when */
 	uint64_t run;		/* counts commands */
 	uint64_t serial;	/* of the context whose leavings are in it; 0: clean */
-	uint64_t charged;	/* vruntime's estimate, in host ns */
+	struct fw_charge charge;
 	uint64_t limit_ns;
 	struct kiln_cmd cmd;
 	uint64_t root;
@@ -155,7 +166,10 @@ struct kiln_sim {
 	uint32_t stalled_count;
 
 	uint64_t ready_contexts[KILN_MAX_CONTEXTS / 64];
-	uint64_t context_floor;		/* least vruntime that a waking context gets */
+	uint64_t floor[KILN_PRIORITIES]; /* least vruntime that a waking context gets */
+	uint64_t spent;			/* cycles that all contexts together have used */
+	uint64_t turns;			/* commands that got a core */
+	uint32_t promised;		/* sum of all min_share */
 	uint64_t serial;
 
 	uint64_t admin_used;		/* bit for each slot */
@@ -245,12 +259,16 @@ enum kiln_status fw_timeline_store(struct kiln_sim *sim, uint64_t root,
 				   uint64_t va, uint64_t value);
 
 /* sched.c: who gets a core */
+enum kiln_status fw_sched_share(struct kiln_sim *sim, struct fw_context *ctx,
+				const struct kiln_cmd *cmd);
+void fw_sched_forget(struct kiln_sim *sim, struct fw_context *ctx);
+void fw_sched_resume(struct kiln_sim *sim, struct fw_context *ctx);
 void fw_sched_ready(struct kiln_sim *sim, struct fw_queue *q);
 void fw_sched_unready(struct kiln_sim *sim, struct fw_queue *q);
 struct fw_queue *fw_sched_pick(struct kiln_sim *sim);
-uint64_t fw_sched_charge(struct kiln_sim *sim, struct fw_queue *q);
+struct fw_charge fw_sched_charge(struct kiln_sim *sim, struct fw_queue *q);
 void fw_sched_settle(struct kiln_sim *sim, struct fw_queue *q,
-		     uint64_t charged, uint64_t took);
+		     const struct fw_charge *charge, uint64_t cycles, bool fault);
 
 /* admin.c, copy.c: done when they return true */
 void fw_admin_advance(struct kiln_sim *sim);

@@ -101,7 +101,7 @@ static enum kiln_status signal(struct kiln_sim *sim, unsigned int context,
  * Go on with a queue until it has a command on a core or wanting one, or
  * nothing to do. Entries that need no core end in here.
  */
-void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
+static void advance(struct kiln_sim *sim, struct fw_queue *q)
 {
 	struct fw_context *ctx = &sim->context[q->context];
 	unsigned int budget = BUDGET;
@@ -209,6 +209,12 @@ void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
 	}
 }
 
+void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
+{
+	advance(sim, q);
+	q->away = q->state != FW_QUEUE_READY && q->state != FW_QUEUE_RUNNING;
+}
+
 /* Everything that stands in the ring now shall end in status. */
 void fw_queue_flush(struct kiln_sim *sim, struct fw_queue *q,
 		    enum kiln_status status)
@@ -290,7 +296,7 @@ void fw_queue_start(struct kiln_sim *sim, struct fw_queue *q, unsigned int core)
 	c->doomed = false;
 	c->timed_out = false;
 	c->run++;
-	c->charged = fw_sched_charge(sim, q);
+	c->charge = fw_sched_charge(sim, q);
 	c->limit_ns = q->limit_ms * 1000000ull;
 	c->root = ctx->root;
 	c->attach = c->serial != ctx->serial;
@@ -327,7 +333,8 @@ void fw_queue_retire(struct kiln_sim *sim, unsigned int core)
 	c->commands++;
 	sim->commands++;
 	sim->context[c->context].running--;
-	fw_sched_settle(sim, q, c->charged, took);
+	fw_sched_settle(sim, q, &c->charge, c->outcome.cycles,
+			is_fault(record.status));
 
 	if (record.status == KILN_ST_OK) {
 		record.status = signal(sim, c->context, &c->cmd);

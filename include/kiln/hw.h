@@ -83,7 +83,7 @@
 #define KILN_MAGIC		0x4e4c494b	/* "KILN" */
 #define KILN_VERSION(major, minor)	((uint32_t)(major) << 16 | (minor))
 #define KILN_HW_VERSION		KILN_VERSION(1, 0)
-#define KILN_FW_VERSION		KILN_VERSION(1, 0)
+#define KILN_FW_VERSION		KILN_VERSION(1, 1)
 
 #define KILN_CTRL_ENABLE	(1u << 0)	/* 0 -> 1 boots the firmware, 1 -> 0 stops it */
 #define KILN_CTRL_RESET		(1u << 1)	/* function reset; reads as 0 when done */
@@ -164,6 +164,7 @@ enum kiln_opcode {
 	KILN_ADM_CTX_FAULT	= 0x4a,	/* write the context's struct kiln_fault to host memory */
 	KILN_ADM_QUEUE_CANCEL	= 0x4b,	/* abort the one command with this cookie, if it is there */
 	KILN_ADM_STATS		= 0x4c,	/* write struct kiln_stats to host memory */
+	KILN_ADM_CTX_SHARE	= 0x4d,	/* change weight, priority and min_share */
 };
 
 /*
@@ -175,6 +176,26 @@ enum kiln_opcode {
  * wait_addr when a command of its context signals, and every few milliseconds.
  */
 #define KILN_WAIT_LIMIT_MS	10000
+
+/*
+ * Who gets a core. Of two contexts that want one, that of higher priority;
+ * among equals, device time is shared by weight. Before both come contexts that
+ * have had less than their min_share, in thousandths of the device time that
+ * the card has spent while they wanted it: neither weights nor priorities of
+ * others take that from them. What somebody leaves unused goes to the others.
+ * All of them together can be promised KILN_MIN_SHARE_SUM; beyond that:
+ * KILN_ST_NO_SPACE. A queue is on one core at a time, so a context uses as many
+ * cores as it has queues with work.
+ */
+#define KILN_WEIGHT_MAX		1024
+#define KILN_MIN_SHARE_SUM	900
+enum kiln_priority {
+	KILN_PRIORITY_NORMAL	= 0,
+	KILN_PRIORITY_LOW	= 1,
+	KILN_PRIORITY_HIGH	= 2,
+};
+#define KILN_PRIORITIES		3
+
 struct kiln_cmd {
 	uint8_t opcode;
 	uint8_t flags;			/* none yet */
@@ -194,9 +215,11 @@ struct kiln_cmd {
 		struct {
 			uint32_t context;
 			uint32_t weight;	/* 1 to 1024 */
-			uint64_t root;		/* HBM offset of the top page table */
-			uint64_t reserved[4];
-		} ctx;
+			uint64_t root;		/* HBM offset of the top page table; CTX_SHARE: 0 */
+			uint32_t priority;	/* enum kiln_priority */
+			uint32_t min_share;	/* 0 to KILN_MIN_SHARE_SUM */
+			uint64_t reserved[3];
+		} ctx;	/* CTX_CREATE, CTX_SHARE; the others only context */
 		struct {
 			uint32_t queue;
 			uint32_t context;

@@ -403,7 +403,7 @@ def test_boot():
             q.reg(CTRL, RESET)
             equal(q.until(lambda: q.reg(STATUS) == OFF) and q.reg(CTRL), 0, "  CTRL_RESET turns it off")
 
-        fails(BOOT_VERSION, "a driver that wants a newer firmware", version=0x10001)
+        fails(BOOT_VERSION, "a driver that wants a newer firmware", version=0x10002)
         fails(BOOT_VERSION, "a driver that wants another major version", version=0x20000)
         fails(BOOT_RING, "a misaligned admin ring", sq=ADMIN + 64)
         fails(BOOT_RING, "a ring that is too large", log2=13)
@@ -421,7 +421,7 @@ def test_boot():
 
         equal(q.boot(), READY, "good rings")
         ok(q.interrupted(0), "  and an interrupt tells so")
-        equal(q.reg(FW_VERSION), 0x10000, "  firmware's version")
+        equal(q.reg(FW_VERSION), 0x10001, "  firmware's version")
         q.reg(SQ, 0x5000)
         equal(q.reg(SQ), ADMIN, "  the ring's address is fixed from now on")
         equal(q.admin.do(ADM_NOP), ST_OK, "  admin NOP")

@@ -132,36 +132,6 @@ static void weights(unsigned int cores)
 	fw_free(&f);
 }
 
-/* Time is what is shared, not commands. */
-static void durations(void)
-{
-	unsigned int got[2] = { 0 };
-	struct fw_tenant t[2];
-	struct fw_ring *r[2];
-	struct fw f;
-
-	fw_boot_card(&f, 1);
-	for (unsigned int i = 0; i < 2; i++) {
-		fw_tenant_new(&f, &t[i], i + 1, 64);
-		r[i] = fw_queue(&f, i + 1, i + 1, 3, 64);
-	}
-	while (got[0] + got[1] < 1000) {
-		int core;
-
-		for (unsigned int i = 0; i < 2; i++) {
-			while (fw_result(r[i], i) >= 0)
-				got[i]++;
-			while (r[i]->tail - r[i]->head < 8)
-				fw_push1(r[i], fw_exec(i, FW_GOOD));
-		}
-		core = start(&f);
-		f.run_cost = f.sim->core[core].context == 1 ? 3 * MS : MS;
-		finish(&f, core);
-	}
-	OK(got[0] > 230 && got[0] < 270, "3 ms against 1 ms: %u to %u commands", got[0], got[1]);
-	fw_free(&f);
-}
-
 static void suspend(void)
 {
 	struct fw_tenant t, u;
@@ -859,7 +829,6 @@ int main(void)
 {
 	weights(1);
 	weights(2);
-	durations();
 	suspend();
 	destroy();
 	cancels();
