@@ -8,6 +8,7 @@
 #include "kiln_drv.h"
 #include "kiln_fault.h"
 #include "kiln_hw.h"
+#include "kiln_share.h"
 
 /*
  * How long the firmware may take for one command. The longest is a destroyed
@@ -248,11 +249,28 @@ void kiln_admin_ping(struct kiln_device *kdev, u32 epoch)
 }
 
 int kiln_admin_context_create(struct kiln_device *kdev, u32 epoch, u32 context,
-			      u32 weight, u64 root)
+			      const struct kiln_share *share, u64 root)
 {
 	struct kiln_cmd cmd = {
 		.opcode = KILN_ADM_CTX_CREATE,
-		.ctx = { .context = context, .weight = weight, .root = root },
+		.ctx = {
+			.context = context, .weight = share->weight, .root = root,
+			.priority = share->priority, .min_share = share->min_share,
+		},
+	};
+
+	return kiln_admin_exec(kdev, epoch, &cmd);
+}
+
+int kiln_admin_context_share(struct kiln_device *kdev, u32 epoch, u32 context,
+			     const struct kiln_share *share)
+{
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_CTX_SHARE,
+		.ctx = {
+			.context = context, .weight = share->weight,
+			.priority = share->priority, .min_share = share->min_share,
+		},
 	};
 
 	return kiln_admin_exec(kdev, epoch, &cmd);

@@ -11,6 +11,7 @@
 #include "kiln_ring.h"
 
 struct kiln_device;
+struct kiln_share;
 
 #define KILN_ADMIN_LOG2		6
 #define KILN_ADMIN_DEPTH	BIT(KILN_ADMIN_LOG2)
@@ -54,7 +55,9 @@ bool kiln_admin_process(struct kiln_device *kdev);
 int kiln_admin_exec(struct kiln_device *kdev, u32 epoch, struct kiln_cmd *cmd);
 void kiln_admin_ping(struct kiln_device *kdev, u32 epoch);
 int kiln_admin_context_create(struct kiln_device *kdev, u32 epoch, u32 context,
-			      u32 weight, u64 root);
+			      const struct kiln_share *share, u64 root);
+int kiln_admin_context_share(struct kiln_device *kdev, u32 epoch, u32 context,
+			     const struct kiln_share *share);
 int kiln_admin_context_destroy(struct kiln_device *kdev, u32 epoch, u32 context);
 int kiln_admin_context_suspend(struct kiln_device *kdev, u32 epoch, u32 context);
 int kiln_admin_context_resume(struct kiln_device *kdev, u32 epoch, u32 context);

@@ -26,12 +26,13 @@ static int kiln_debugfs_contexts(struct seq_file *seq, void *data)
 	unsigned long hw_id;
 	struct kiln_vm *vm;
 
-	seq_puts(seq, "context pid weight queues faults\n");
+	seq_puts(seq, "context pid weight priority min_share queues faults\n");
 	/* Under the lock: a VM leaves the array before it goes. */
 	xa_lock(&kdev->contexts);
 	xa_for_each(&kdev->contexts, hw_id, vm)
-		seq_printf(seq, "%lu %d %u %u %llu\n", hw_id, vm->pid, vm->weight,
-			   READ_ONCE(vm->num_queues), READ_ONCE(vm->fault_count));
+		seq_printf(seq, "%lu %d %u %u %u %u %llu\n", hw_id, vm->pid, vm->share.weight,
+			   vm->share.priority, vm->share.min_share, READ_ONCE(vm->num_queues),
+			   READ_ONCE(vm->fault_count));
 	xa_unlock(&kdev->contexts);
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "kiln_fault.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
+#include "kiln_share.h"
 #include "kiln_submit.h"
 #include "kiln_uring.h"
 #include "kiln_vm.h"
@@ -138,6 +139,7 @@ static const struct drm_ioctl_desc kiln_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(KILN_VM_DESTROY, kiln_vm_destroy_ioctl, 0),
 	DRM_IOCTL_DEF_DRV(KILN_VM_BIND, kiln_vm_bind_ioctl, 0),
 	DRM_IOCTL_DEF_DRV(KILN_VM_FAULT, kiln_vm_fault_ioctl, 0),
+	DRM_IOCTL_DEF_DRV(KILN_VM_SHARE, kiln_vm_share_ioctl, 0),
 	DRM_IOCTL_DEF_DRV(KILN_QUEUE_CREATE, kiln_queue_create_ioctl, 0),
 	DRM_IOCTL_DEF_DRV(KILN_QUEUE_DESTROY, kiln_queue_destroy_ioctl, 0),
 	DRM_IOCTL_DEF_DRV(KILN_SUBMIT, kiln_submit_ioctl, 0),
@@ -155,6 +157,7 @@ static const struct file_operations kiln_fops = {
 /*
  * Versions of the interface to userspace:
  * 1.0 - the first
+ * 1.1 - DRM_IOCTL_KILN_VM_SHARE; priority and min_share of VM_CREATE
  */
 static const struct drm_driver kiln_driver = {
 	.driver_features = DRIVER_COMPUTE_ACCEL | DRIVER_GEM | KILN_DRIVER_GEM_GPUVA |
@@ -169,7 +172,7 @@ static const struct drm_driver kiln_driver = {
 	.desc = "Kiln accelerator",
 	KILN_DRM_DATE
 	.major = 1,
-	.minor = 0,
+	.minor = 1,
 };
 
 /* ------------------------------------------------------------------ PCI -- */

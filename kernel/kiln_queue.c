@@ -10,12 +10,11 @@
 #include "kiln_fence.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
+#include "kiln_share.h"
 #include "kiln_trace.h"
 #include "kiln_uring.h"
 #include "kiln_vm.h"
 
-#define KILN_WEIGHT_DEFAULT	64
-#define KILN_WEIGHT_MAX		1024
 #define KILN_LIMIT_MS_MAX	10000
 #define KILN_QUEUES_PER_FILE	XA_LIMIT(1, KILN_MAX_QUEUES)
 

@@ -17,8 +17,6 @@
 #include "kiln_hw.h"
 #include "kiln_vm.h"
 
-#define KILN_WEIGHT_DEFAULT	64
-#define KILN_WEIGHT_MAX		1024
 #define KILN_VMS_PER_FILE	XA_LIMIT(1, KILN_MAX_CONTEXTS)
 #define KILN_VM_TRIES		4
 
@@ -681,7 +679,7 @@ static int kiln_vm_create_context(struct kiln_vm *vm)
 		       GFP_KERNEL);
 	if (ret)
 		return ret == -EBUSY ? -ENOSPC : ret;
-	ret = kiln_admin_context_create(kdev, vm->epoch, vm->hw_id, vm->weight,
+	ret = kiln_admin_context_create(kdev, vm->epoch, vm->hw_id, &vm->share,
 					vm->pts.root->addr);
 	if (ret) {
 		xa_erase(&kdev->contexts, vm->hw_id);
@@ -690,7 +688,7 @@ static int kiln_vm_create_context(struct kiln_vm *vm)
 	return ret;
 }
 
-static struct kiln_vm *kiln_vm_create(struct kiln_device *kdev, u32 weight)
+static struct kiln_vm *kiln_vm_create(struct kiln_device *kdev, const struct kiln_share *share)
 {
 	struct drm_gem_object *resv;
 	struct kiln_vm *vm;
@@ -705,7 +703,7 @@ static struct kiln_vm *kiln_vm_create(struct kiln_device *kdev, u32 weight)
 		return ERR_PTR(-ENOMEM);
 	}
 	vm->kdev = kdev;
-	vm->weight = weight;
+	vm->share = *share;
 	vm->pid = task_tgid_nr(current);
 	vm->epoch = READ_ONCE(kdev->epoch);
 	mutex_init(&vm->lock);
@@ -773,20 +771,26 @@ int kiln_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 	struct kiln_device *kdev = to_kiln_device(drm);
 	struct kiln_file *kfile = file->driver_priv;
 	struct drm_kiln_vm_create *args = data;
+	const struct kiln_share nothing = { 0 };
+	struct kiln_share share = {
+		.weight = args->weight, .priority = args->priority, .min_share = args->min_share,
+	};
 	struct kiln_vm *vm;
 	u32 id;
 	int ret;
 
 	if (args->flags)
 		return kiln_bad(kdev, -EINVAL, "flags %#x", args->flags);
-	if (args->weight > KILN_WEIGHT_MAX)
-		return kiln_bad(kdev, -EINVAL, "weight %u", args->weight);
 	if (args->id)
 		return kiln_bad(kdev, -EINVAL, "id %u", args->id);
 	if (args->pad)
 		return kiln_bad(kdev, -EINVAL, "pad %#x", args->pad);
 
-	vm = kiln_vm_create(kdev, args->weight ?: KILN_WEIGHT_DEFAULT);
+	ret = kiln_share_check(kdev, &nothing, &share);
+	if (ret)
+		return ret;
+
+	vm = kiln_vm_create(kdev, &share);
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
 	/* Complete before anybody can find it. */

@@ -6,6 +6,7 @@
 #include <drm/drm_gpuvm.h>
 
 #include "kiln_pt.h"
+#include "kiln_share.h"
 
 struct kiln_device;
 struct kiln_file;
@@ -25,8 +26,8 @@ struct kiln_vm {
 	u32 id;
 	/** @hw_id: the card's context number. */
 	u32 hw_id;
-	/** @weight: share of the card. */
-	u32 weight;
+	/** @share: of the card; changes under kiln_file.lock. */
+	struct kiln_share share;
 	/** @pid: of the process that made it, for debugfs. */
 	pid_t pid;
 	/** @epoch: of the card that knows the context. */

@@ -26,6 +26,7 @@ extern "C" {
 #define DRM_KILN_QUEUE_DESTROY	0x08
 #define DRM_KILN_SUBMIT		0x09
 #define DRM_KILN_WAIT		0x0a
+#define DRM_KILN_VM_SHARE	0x0b
 
 /**
  * struct drm_kiln_info - what card this is
@@ -133,15 +134,28 @@ struct drm_kiln_bo_info {
 	__u64 reserved;
 };
 
+/** enum drm_kiln_priority - which of two VMs gets a core first */
+enum drm_kiln_priority {
+	/** @DRM_KILN_PRIORITY_NORMAL: the default. */
+	DRM_KILN_PRIORITY_NORMAL = 0,
+	/** @DRM_KILN_PRIORITY_LOW: what others leave. */
+	DRM_KILN_PRIORITY_LOW = 1,
+	/** @DRM_KILN_PRIORITY_HIGH: before all others; needs CAP_SYS_NICE. */
+	DRM_KILN_PRIORITY_HIGH = 2,
+};
+
 /**
  * struct drm_kiln_vm_create - make a device address space
  *
  * A VM is a context of the card: a fault in it stops what this VM has
- * submitted and nothing else, and the card's time is shared between VMs by
- * weight. Its id is valid in this open file only.
+ * submitted and nothing else, and the card's time is shared between VMs: first
+ * come those that have had less than their @min_share, then higher priorities,
+ * then equals by weight. What one leaves unused goes to the others. Its id is
+ * valid in this open file only.
  *
- * Errors: -EINVAL @weight out of range or a reserved field not zero, -ENOSPC
- * the card has no context left, -ENOMEM.
+ * Errors: -EINVAL @weight, @priority or @min_share out of range or a reserved
+ * field not zero; -EPERM a high priority or a @min_share without CAP_SYS_NICE;
+ * -ENOSPC the card has no context left, or has promised all that it can.
  */
 struct drm_kiln_vm_create {
 	/** @flags: zero. */
@@ -150,6 +164,46 @@ struct drm_kiln_vm_create {
 	__u32 weight;
 	/** @id: out. In: zero. */
 	__u32 id;
+	/** @priority: enum drm_kiln_priority. */
+	__u32 priority;
+	/**
+	 * @min_share: of the card's device time, in thousandths, that it gets
+	 * whatever others want; 0: nothing is promised. The card can promise
+	 * 900 to all together.
+	 */
+	__u32 min_share;
+	/** @pad: zero. */
+	__u32 pad;
+};
+
+/** DRM_KILN_SHARE_WEIGHT - change the weight. */
+#define DRM_KILN_SHARE_WEIGHT		(1 << 0)
+/** DRM_KILN_SHARE_PRIORITY - change the priority. */
+#define DRM_KILN_SHARE_PRIORITY		(1 << 1)
+/** DRM_KILN_SHARE_MIN_SHARE - change what is promised. */
+#define DRM_KILN_SHARE_MIN_SHARE	(1 << 2)
+
+/**
+ * struct drm_kiln_vm_share - change a VM's share of the card
+ *
+ * In force when it returns. Fields that @flags does not name must be zero.
+ * Less can be had by everybody, more as with &struct drm_kiln_vm_create.
+ *
+ * Errors: -ENOENT no such @vm_id; -EINVAL @flags 0 or unknown, a field out of
+ * range, @pad not zero; -EPERM, -ENOSPC as above; -EIO the VM was lost in a
+ * reset.
+ */
+struct drm_kiln_vm_share {
+	/** @vm_id: of the VM. */
+	__u32 vm_id;
+	/** @flags: DRM_KILN_SHARE_*: what to change. */
+	__u32 flags;
+	/** @weight: 1 to 1024; 0 means 64. */
+	__u32 weight;
+	/** @priority: enum drm_kiln_priority. */
+	__u32 priority;
+	/** @min_share: thousandths. */
+	__u32 min_share;
 	/** @pad: zero. */
 	__u32 pad;
 };
@@ -435,6 +489,8 @@ struct drm_kiln_wait {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_KILN_SUBMIT, struct drm_kiln_submit)
 #define DRM_IOCTL_KILN_WAIT \
 	DRM_IOW(DRM_COMMAND_BASE + DRM_KILN_WAIT, struct drm_kiln_wait)
+#define DRM_IOCTL_KILN_VM_SHARE \
+	DRM_IOW(DRM_COMMAND_BASE + DRM_KILN_VM_SHARE, struct drm_kiln_vm_share)
 
 #if defined(__cplusplus)
 }
