@@ -16,6 +16,7 @@
 #include "kiln_devcoredump.h"
 #include "kiln_drv.h"
 #include "kiln_fault.h"
+#include "kiln_fdinfo.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
 #include "kiln_share.h"
@@ -69,30 +70,6 @@ static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
 	xa_destroy(&kfile->vms);
 	mutex_destroy(&kfile->lock);
 	kfree(kfile);
-}
-
-static void kiln_show_fdinfo(struct drm_printer *p, struct drm_file *file)
-{
-	struct kiln_file *kfile = file->driver_priv;
-	struct kiln_queue *queue;
-	u64 cycles, commands;
-	unsigned long id;
-
-	mutex_lock(&kfile->lock);
-	cycles = kfile->cycles;
-	commands = kfile->commands;
-	xa_for_each(&kfile->queues, id, queue) {
-		spin_lock_irq(&queue->lock);
-		cycles += queue->cycles;
-		commands += queue->commands;
-		spin_unlock_irq(&queue->lock);
-	}
-	mutex_unlock(&kfile->lock);
-
-	drm_printf(p, "drm-cycles-core:\t%llu\n", cycles);
-	drm_printf(p, "drm-maxfreq-core:\t%u Hz\n", kfile->kdev->clock_khz * 1000);
-	drm_printf(p, "kiln-commands:\t%llu\n", commands);
-	drm_show_memory_stats(p, file);
 }
 
 static int kiln_query_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
@@ -164,7 +141,7 @@ static const struct drm_driver kiln_driver = {
 			   DRIVER_SYNCOBJ,
 	.open = kiln_open,
 	.postclose = kiln_postclose,
-	.show_fdinfo = kiln_show_fdinfo,
+	.show_fdinfo = kiln_fdinfo_show,
 	.ioctls = kiln_ioctls,
 	.num_ioctls = ARRAY_SIZE(kiln_ioctls),
 	.fops = &kiln_fops,

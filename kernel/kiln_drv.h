@@ -164,6 +164,8 @@ struct kiln_file {
 	u64 cycles;
 	/** @commands: that destroyed queues have completed. */
 	u64 commands;
+	/** @busy_ns: that destroyed queues have spent on cores. */
+	u64 busy_ns;
 };
 
 /* Say which field of an ioctl or command is wrong: the errno alone does not tell. */

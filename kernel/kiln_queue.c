@@ -106,11 +106,14 @@ static bool kiln_queue_process_one(struct kiln_queue *queue, bool *any)
 		ret = kiln_ring_pop(&queue->ring, &completion);
 	if (ret > 0) {
 		slot = kiln_queue_find_locked(queue, completion.cookie);
-		if (slot && slot->state == KILN_SLOT_SUBMITTED)
+		if (slot && slot->state == KILN_SLOT_SUBMITTED) {
 			kiln_queue_end_locked(queue, slot, kiln_fault_errno(completion.status),
 					      completion.cycles, &done);
-		else
+			if (completion.end_ns > completion.start_ns)
+				queue->busy_ns += completion.end_ns - completion.start_ns;
+		} else {
 			slot = NULL;
+		}
 	} else if (!ret && queue->ring.sq && kiln_ring_rearm(&queue->ring)) {
 		spin_unlock_irqrestore(&queue->lock, flags);
 		return true;
@@ -512,6 +515,7 @@ void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile)
 	spin_lock_irq(&queue->lock);
 	kfile->cycles += queue->cycles;
 	kfile->commands += queue->commands;
+	kfile->busy_ns += queue->busy_ns;
 	spin_unlock_irq(&queue->lock);
 	queue->vm->num_queues--;
 	kiln_vm_put(queue->vm);

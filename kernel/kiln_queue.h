@@ -140,6 +140,8 @@ struct kiln_queue {
 	u64 cycles;
 	/** @commands: completed. */
 	u64 commands;
+	/** @busy_ns: wall clock time that they have spent on a core. */
+	u64 busy_ns;
 
 	/** @wait: for room, and for results. */
 	wait_queue_head_t wait;

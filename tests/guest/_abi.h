@@ -287,6 +287,24 @@ static double now_s(void)
 	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
+/* A number from /proc/PID/fdinfo/FD; -1: the key is not there. */
+__attribute__((unused))
+static long long fdinfo(pid_t pid, int fd, const char *key)
+{
+	char path[64], line[256];
+	long long value = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ':')
+			value = strtoll(line + strlen(key) + 1, NULL, 10);
+	if (f)
+		fclose(f);
+	return value;
+}
+
 /* A file of the first card's debugfs directory, or "" if it cannot be read. */
 __attribute__((unused))
 static const char *debugfs(const char *name)
