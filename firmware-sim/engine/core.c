@@ -104,7 +104,7 @@ void kiln_core_scrub(struct kiln_core *core)
 	memset(core->args, 0, sizeof(core->args));
 	memset(core->stream, 0, sizeof(core->stream));
 	memset(core->sem, 0, sizeof(core->sem));
-	memset(core->packed, 0, sizeof(core->packed));
+	kiln_packed_forget(core);
 	kiln_stationary_forget(core);
 }
 
@@ -209,7 +209,7 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 	memset(&core->clocks, 0, sizeof(core->clocks));
 	core->ops = kiln_ops_get(core->level);
 	kiln_stationary_forget(core);
-	memset(core->packed, 0, sizeof(core->packed));
+	kiln_packed_forget(core);
 	core->polls = 0;
 
 	outcome->status = load(core, job);

@@ -294,8 +294,8 @@ static void set_side(struct kiln_core *core, const struct stream *s,
 #define SPREAD		32		/* what lies between the rows may be this much more */
 
 /* Where rows lie, if they and all between them are HBM, one page behind the other; else NULL. */
-static const uint8_t *whole_rows(struct kiln_core *core, const struct side *src, uint32_t rows,
-				 int64_t pitch, uint64_t bytes)
+static uint8_t *whole_rows(struct kiln_core *core, const struct side *side, uint32_t rows,
+			   int64_t pitch, uint64_t bytes)
 {
 	struct kiln_extent extent;
 	uint64_t span, fault = core->fault_addr;
@@ -305,7 +305,7 @@ static const uint8_t *whole_rows(struct kiln_core *core, const struct side *src,
 	    pitch / SPREAD > (int64_t)bytes)
 		return NULL;
 	span = (rows - 1) * (uint64_t)pitch + bytes;
-	found = kiln_mmu_translate(&core->mmu, src->va, span, false, &extent,
+	found = kiln_mmu_translate(&core->mmu, side->va, span, side->write, &extent,
 				   &core->fault_addr) == KILN_ST_OK &&
 		extent.hbm && extent.bytes == span;
 	core->fault_addr = fault;
@@ -325,7 +325,7 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	struct side dst, src;
 	struct tile tile;
 	uint64_t row = esize, run = esize;
-	const uint8_t *rows = NULL;
+	uint8_t *rows = NULL;
 
 	if (insn->dst.space == KILN_DRAM)
 		kiln_loan_settle(core, NULL);
@@ -352,8 +352,12 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		run = (uint64_t)loop[loops - 1].n * esize;
 	if (run > row)
 		run = row;
-	if (dst.sbuf && loops == 2 && run == row && !(insn->flags & KILN_F_ACCUMULATE))
-		rows = whole_rows(core, &src, loop[0].n, loop[0].src, row);
+	if (loops == 2 && run == row && !(insn->flags & KILN_F_ACCUMULATE)) {
+		if (dst.sbuf)
+			rows = whole_rows(core, &src, loop[0].n, loop[0].src, row);
+		else if (src.sbuf)
+			rows = whole_rows(core, &dst, loop[0].n, loop[0].dst, row);
+	}
 	if (dst.sbuf) {
 		/* What replaces all of a tile for certain leaves nothing owed there. */
 		if (rows)
@@ -361,7 +365,9 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		kiln_loan_settle(core, &tile);
 		kiln_tile_written(core, &tile);
 	}
-	if (rows && core->one_column && core->loans < LOANS && core->ops->matvec_bf16)
+	if (rows && src.sbuf)
+		kiln_copy_rows(rows, loop[0].dst, src.sbuf, loop[0].src, loop[0].n, row);
+	else if (rows && core->one_column && core->loans < LOANS && core->ops->matvec_bf16)
 		kiln_loan_take(core, &tile, rows, loop[0].src);
 	else if (rows)
 		kiln_copy_rows(dst.sbuf, loop[0].dst, rows, loop[0].src, loop[0].n, row);

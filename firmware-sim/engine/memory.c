@@ -98,7 +98,7 @@ void kiln_tile_written(struct kiln_core *core, const struct tile *tile)
 		used[g] |= columns;
 	if (tile->space != KILN_SBUF)
 		return;
-	for (unsigned int i = 0; i < PACKED; i++) {
+	for (unsigned int i = 0; i < core->packings; i++) {
 		if (tile->lo < core->packed[i].hi && tile->hi > core->packed[i].lo)
 			core->packed[i].valid = false;
 	}
@@ -356,6 +356,7 @@ void kiln_copy_rows(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t s
 		for (; at + LINE <= bytes; at += LINE) {
 			for (unsigned int i = 0; i < ROWS; i++) {
 				__builtin_prefetch(src + (i + ROWS) * src_pitch + at, 0, 2);
+				__builtin_prefetch(dst + (i + ROWS) * dst_pitch + at, 1, 2);
 				memcpy(dst + i * dst_pitch + at, src + i * src_pitch + at, LINE);
 			}
 		}

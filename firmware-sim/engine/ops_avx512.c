@@ -549,18 +549,23 @@ static void pack_pairs(uint32_t *dst, size_t pitch, unsigned int width,
 	}
 }
 
-/* One block of mr rows and two vectors of C. rows: of C, at most mr. */
+/*
+ * One block of mr rows and two vectors of C; rows: of C, at most mr. fetch: the
+ * block of C that is next, whose rows are on pages of their own.
+ */
 INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 		  const uint32_t *a, const uint32_t *b, float *c, uint32_t rows,
-		  __mmask16 lo, __mmask16 hi)
+		  __mmask16 lo, __mmask16 hi, const float *fetch)
 {
-	__m512 sum[MR][2];
+	__m512 sum[MR][2], any;
 
 	for (unsigned int i = 0; i < mr; i++) {
 		bool load = mm->accumulate && i < rows;
 
 		sum[i][0] = _mm512_maskz_loadu_ps(load ? lo : 0, c + i * mm->pitch);
 		sum[i][1] = _mm512_maskz_loadu_ps(load ? hi : 0, c + i * mm->pitch + W);
+		_mm_prefetch((const char *)(fetch + i * mm->pitch), _MM_HINT_T0);
+		_mm_prefetch((const char *)(fetch + i * mm->pitch + W), _MM_HINT_T0);
 	}
 	for (uint32_t k = mm->rows; k; k--, a += MR, b += KILN_PANEL) {
 		__m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + W);
@@ -580,11 +585,21 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 			}
 		}
 	}
+	/* No NaN among them if there is none in their sum; adding costs no multiplier its turn. */
+	any = _mm512_add_ps(sum[0][0], sum[0][1]);
+	for (unsigned int i = 1; i < mr; i++)
+		any = _mm512_add_ps(any, _mm512_add_ps(sum[i][0], sum[i][1]));
+	if (__builtin_expect(_mm512_cmp_ps_mask(any, any, _CMP_UNORD_Q), 0)) {
+		for (unsigned int i = 0; i < mr; i++) {
+			sum[i][0] = quiet(sum[i][0]);
+			sum[i][1] = quiet(sum[i][1]);
+		}
+	}
 	for (unsigned int i = 0; i < mr; i++) {
 		if (i >= rows)
 			break;
-		_mm512_mask_storeu_ps(c + i * mm->pitch, lo, quiet(sum[i][0]));
-		_mm512_mask_storeu_ps(c + i * mm->pitch + W, hi, quiet(sum[i][1]));
+		_mm512_mask_storeu_ps(c + i * mm->pitch, lo, sum[i][0]);
+		_mm512_mask_storeu_ps(c + i * mm->pitch + W, hi, sum[i][1]);
 	}
 }
 
@@ -612,6 +627,17 @@ static inline void fetch_some(struct fetch *f, unsigned int lines)
 	}
 }
 
+/* A block's share of the panel that is next: it may have been packed long ago. */
+static inline void fetch_panel(const struct kiln_matmul *mm, uint32_t n, uint32_t m)
+{
+	const char *b = (const char *)(mm->b + n / KILN_PANEL * mm->b_pitch);
+	uint32_t bytes = mm->rows * KILN_PANEL * sizeof(*mm->b);
+	uint32_t share = (bytes * MR / mm->m + 63) & ~63u;
+
+	for (uint32_t at = m / MR * share; n < mm->n && at < (m / MR + 1) * share; at += 64)
+		_mm_prefetch(b + at, _MM_HINT_T1);
+}
+
 INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
 {
 	struct fetch fetch = { .ahead = mm->ahead, .end = mm->ahead + 2 };
@@ -626,15 +652,19 @@ INLINE void matmul(bool bf16, const struct kiln_matmul *mm)
 			float *c = mm->c + m * mm->pitch + n;
 			uint32_t rows = mm->m - m;
 
+			const float *next = m + MR < mm->m ? c + MR * mm->pitch :
+							     mm->c + n + KILN_PANEL;
+
 			fetch_some(&fetch, FETCH);
-			if (rows >= MR)
-				block(bf16, MR, mm, a, b, c, MR, lo, hi);
+			fetch_panel(mm, n + KILN_PANEL, m);
+			if (rows >= MR && cols >= KILN_PANEL)
+				block(bf16, MR, mm, a, b, c, MR, 0xffff, 0xffff, next);
 			else if (rows == 1)
-				block(bf16, 1, mm, a, b, c, 1, lo, hi);
+				block(bf16, 1, mm, a, b, c, 1, lo, hi, next);
 			else if (rows <= 4)
-				block(bf16, 4, mm, a, b, c, rows, lo, hi);
+				block(bf16, 4, mm, a, b, c, rows, lo, hi, next);
 			else
-				block(bf16, MR, mm, a, b, c, rows, lo, hi);
+				block(bf16, MR, mm, a, b, c, rows, lo, hi, next);
 		}
 	}
 }
@@ -813,6 +843,11 @@ INLINE void transpose(unsigned int esize, uint8_t *dst, size_t dst_pitch,
 				else
 					r[k] = _mm512_cvtepu16_epi32(
 						_mm256_maskz_loadu_epi16(m, from + k * src_pitch));
+			}
+			/* What is next, each row on a page of its own */
+			for (unsigned int k = 0; k < 16; k++) {
+				_mm_prefetch((const char *)from + (16 + k) * src_pitch, _MM_HINT_T0);
+				__builtin_prefetch(to + k * dst_pitch + 16 * esize, 1);
 			}
 			transpose_block(r);
 			for (unsigned int k = 0; k < 16 && k < w; k++) {

@@ -78,10 +78,10 @@ enum kiln_status kiln_exec_local_gather(struct kiln_core *core, const struct til
 {
 	uint32_t e = t->insn->func, esize = t->dst.esize;
 	uint32_t n = t->dst.count / e, limit = t->src[0].count / e;
-	uint32_t *index = core->moving[0];	/* a packed matrix goes for it */
+	uint32_t *index = core->moving;	/* what is packed goes for it */
 	uint8_t *row = (uint8_t *)core->out;
 
-	core->packed[0].valid = false;
+	kiln_packed_forget(core);
 	for (uint32_t first = 0; first < t->dst.partitions; first += GPSIMD_CORE) {
 		for (uint32_t p = 0; p < GPSIMD_CORE && p < n; p++) {
 			uint32_t count = (n - p + GPSIMD_CORE - 1) / GPSIMD_CORE;

@@ -16,7 +16,9 @@
 #define CHUNK		512	/* elements that an element-wise engine takes at a time */
 #define PENDING		32	/* posts of a semaphore whose times are kept apart */
 #define PANEL_PAD	2	/* rows between panels: not all in the same cache sets */
-#define PACKED		4	/* moving tiles that are kept packed */
+#define PACKED		65	/* moving tiles that are kept packed */
+/* Room for them: 33 of fp32, 65 of bf16: a panel of 1024 columns by 2048 or 4096 rows, and one */
+#define MOVING_WORDS	(33 * (KILN_MATMUL_MAX_K + PANEL_PAD) * KILN_MATMUL_MAX_N)
 #define CELL		32	/* rows and columns of the PE array's smallest tile */
 #define CELLS		16
 #define PART_WORDS	((KILN_MATMUL_MAX_K + PANEL_PAD) * (KILN_MATMUL_MAX_M / 2 + KILN_MAX_MR))
@@ -65,6 +67,7 @@ struct tile {
 /* A packed moving tile that may serve further matmuls, with other stationary ones. */
 struct packed {
 	bool valid;
+	uint32_t at, words;		/* its place in core->moving */
 	uint32_t lo, hi;		/* bytes of SBUF partitions that it was made from */
 	uint64_t used;			/* when; the one that is replaced is the oldest */
 	struct kiln_operand operand;
@@ -124,6 +127,8 @@ struct kiln_core {
 	struct stationary stationary;		/* of the whole array */
 	struct stationary part[CELLS];		/* of a tile, by the cell that it starts in */
 	struct packed packed[PACKED];
+	uint32_t packings;		/* of them in use */
+	uint32_t moving_words;		/* so much of moving is given out */
 	uint64_t packed_use;
 	struct loan loan[LOANS];
 	uint32_t loans;			/* of them in use */
@@ -142,8 +147,7 @@ struct kiln_core {
 	uint32_t whole[(2 * KILN_MATMUL_MAX_K + PANEL_PAD) *
 			    (KILN_MATMUL_MAX_M + KILN_MAX_MR)] __attribute__((aligned(64)));
 	uint32_t parts[CELLS][PART_WORDS] __attribute__((aligned(64)));
-	uint32_t moving[PACKED][(2 * KILN_MATMUL_MAX_K + PANEL_PAD) * KILN_MATMUL_MAX_N]
-		__attribute__((aligned(64)));
+	uint32_t moving[MOVING_WORDS] __attribute__((aligned(64)));
 	float out[KILN_MATMUL_MAX_M * KILN_MATMUL_MAX_N] __attribute__((aligned(64)));
 };
 
@@ -198,6 +202,25 @@ static inline bool tile_contiguous(const struct tile *tile)
 {
 	return tile->ndim == 1 && tile->stride[0] == 1;
 }
+/*
+ * Have the host's caches fetch a partition that is wanted soon. Each is on a page
+ * of its own, where the host's own prefetching does not go.
+ */
+static inline void tile_prefetch(const struct tile *tile, uint32_t p)
+{
+	if (p >= tile->partitions || !tile_contiguous(tile))
+		return;
+	for (uint32_t at = 0; at < tile->count * tile->esize; at += 64)
+		__builtin_prefetch(tile->base + p * tile->pitch + at);
+}
+/* The same for one that is overwritten. */
+static inline void tile_prefetch_out(const struct tile *tile, uint32_t p)
+{
+	if (p >= tile->partitions || !tile_contiguous(tile))
+		return;
+	for (uint32_t at = 0; at < tile->count * tile->esize; at += 64)
+		__builtin_prefetch(tile->base + p * tile->pitch + at, 1);
+}
 /* An instruction and its operands; absent ones, and patterns of terms, have no base. */
 struct tiles {
 	const struct stream *s;
@@ -241,6 +264,7 @@ kiln_exec_fn kiln_exec_load_stationary, kiln_exec_matmul, kiln_exec_transpose;
 kiln_exec_fn kiln_exec_dma_copy, kiln_exec_dma_gather, kiln_exec_dma_scatter,
 	     kiln_exec_dma_transpose;
 
+/* tensor.c: nothing is loaded; no moving matrix is packed. */
 /* The same with the operands where they lie. */
 typedef enum kiln_status kiln_compute_fn(struct kiln_core *core, const struct tiles *t);
 kiln_compute_fn kiln_exec_elements, kiln_exec_bitwise, kiln_exec_bitwise_reduce,
@@ -270,6 +294,7 @@ kiln_chunk_fn kiln_chunk_activation, kiln_chunk_affine_select, kiln_chunk_dropou
 
 /* tensor.c: nothing is loaded. */
 void kiln_stationary_forget(struct kiln_core *core);
+void kiln_packed_forget(struct kiln_core *core);
 
 /* sequencer.c: run the streams to their end; *engine is where it ended if that was no good one. */
 enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engine);

@@ -6,7 +6,7 @@
 
 #include "engine/state.h"
 
-#define AHEAD		4	/* rows, in packing */
+#define AHEAD		8	/* rows, in packing */
 #define LOOK_AHEAD	4	/* instructions */
 
 /* Row p of a tile as its elements lie, contiguous: in SBUF itself or gathered in buf. */
@@ -16,18 +16,6 @@ static const void *row_of(const struct tile *tile, uint32_t p, void *buf)
 		return tile->base + p * tile->pitch;
 	kiln_tile_gather(tile, p, 0, tile->count, buf);
 	return buf;
-}
-
-/*
- * Have the host's caches fetch a row that is packed soon. Rows lie on pages of
- * their own, where its own prefetching does not go.
- */
-static void prefetch(const struct tile *tile, uint32_t p)
-{
-	if (p >= tile->partitions || !tile_contiguous(tile))
-		return;
-	for (uint32_t at = 0; at < tile->count * tile->esize; at += 64)
-		__builtin_prefetch(tile->base + p * tile->pitch + at);
 }
 
 static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
@@ -62,7 +50,7 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 
 	if (tile->dtype == KILN_F32) {
 		for (uint32_t p = 0; p < k; p++) {
-			prefetch(tile, p + AHEAD);
+			tile_prefetch(tile, p + AHEAD);
 			pack_words(dst + p * width, pitch, width,
 				   row_of(tile, p, core->row[0]), tile->count);
 		}
@@ -74,7 +62,7 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		for (uint32_t p = 0; p < k; p++) {
 			const uint8_t *from = row_of(tile, p, core->row[0]);
 
-			prefetch(tile, p + AHEAD);
+			tile_prefetch(tile, p + AHEAD);
 			for (uint32_t r = 0; r < rows; r++, from += n * tile->esize) {
 				core->ops->load((float *)core->row[1], from, n, tile->dtype);
 				pack_words(dst + (p * rows + r) * width, pitch, width,
@@ -87,8 +75,8 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		const void *even = row_of(tile, p, core->row[0]);
 		const void *odd = p + 1 < k ? row_of(tile, p + 1, core->row[1]) : zero;
 
-		prefetch(tile, p + AHEAD);
-		prefetch(tile, p + AHEAD + 1);
+		tile_prefetch(tile, p + AHEAD);
+		tile_prefetch(tile, p + AHEAD + 1);
 		core->ops->pack_pairs(dst + p / 2 * width, pitch, width, even, odd,
 				      tile->count);
 	}
@@ -175,7 +163,7 @@ enum kiln_status kiln_exec_load_stationary(struct kiln_core *core, struct stream
 static struct packed *find_packed(struct kiln_core *core, const struct stream *s,
 				  const struct kiln_operand *op, bool twice)
 {
-	for (unsigned int i = 0; i < PACKED; i++) {
+	for (unsigned int i = 0; i < core->packings; i++) {
 		struct packed *packed = &core->packed[i];
 
 		if (packed->valid && packed->reg == s->reg[op->reg] &&
@@ -186,22 +174,48 @@ static struct packed *find_packed(struct kiln_core *core, const struct stream *s
 	return NULL;
 }
 
+void kiln_packed_forget(struct kiln_core *core)
+{
+	core->packings = 0;
+	core->moving_words = 0;
+}
+
+/* A place for a matrix of so many words: of one that is of no use any more, a new one, the oldest. */
+static struct packed *place_packed(struct kiln_core *core, uint32_t words)
+{
+	struct packed *oldest = NULL, *new;
+
+	for (unsigned int i = 0; i < core->packings; i++) {
+		struct packed *packed = &core->packed[i];
+
+		if (packed->words < words)
+			continue;
+		if (!packed->valid)
+			return packed;
+		if (!oldest || packed->used < oldest->used)
+			oldest = packed;
+	}
+	if (core->packings == PACKED || core->moving_words + words > MOVING_WORDS) {
+		if (oldest)
+			return oldest;
+		kiln_packed_forget(core);	/* all are smaller */
+	}
+	new = &core->packed[core->packings++];
+	new->at = core->moving_words;
+	new->words = words;
+	core->moving_words += words;
+	return new;
+}
+
 static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *s,
 				   const struct kiln_operand *op, const struct tile *tile,
-				   bool twice)
+				   uint32_t rows, bool twice)
 {
 	struct packed *packed = find_packed(core, s, op, twice);
 
 	if (!packed) {
-		/* in place of one that is of no use any more, or of the oldest */
-		packed = &core->packed[0];
-		for (unsigned int i = 0; i < PACKED; i++) {
-			if (!core->packed[i].valid)
-				core->packed[i].used = 0;
-			if (core->packed[i].used < packed->used)
-				packed = &core->packed[i];
-		}
-		pack(core, tile, core->moving[packed - core->packed], KILN_PANEL, twice);
+		packed = place_packed(core, (rows + PANEL_PAD) * KILN_MATMUL_MAX_N);
+		pack(core, tile, core->moving + packed->at, KILN_PANEL, twice);
 		packed->twice = twice;
 		packed->operand = *op;
 		packed->reg = s->reg[op->reg];
@@ -210,7 +224,7 @@ static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *
 		packed->valid = true;
 	}
 	packed->used = ++core->packed_use;
-	return core->moving[packed - core->packed];
+	return core->moving + packed->at;
 }
 
 /*
@@ -321,8 +335,8 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	if (core->loans)
 		kiln_loan_settle(core, &src);
 
-	mm.b = pack_moving(core, s, &insn->src[0], &src, twice);
 	mm.rows = packed_rows(src.partitions, src.dtype) << twice;
+	mm.b = pack_moving(core, s, &insn->src[0], &src, mm.rows, twice);
 	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);
 	mm.b_pitch = panel_pitch(mm.rows, KILN_PANEL);
 	look_ahead(core, s, mm.ahead);

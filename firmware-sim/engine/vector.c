@@ -10,6 +10,8 @@
 
 #include "engine/state.h"
 
+#define AHEAD	2	/* partitions, in copying */
+
 static const float *tensor_tensor(struct kiln_core *core, struct chunk *c)
 {
 	core->ops->binary(c->insn->func, core->z, c->a, c->b, c->n);
@@ -177,6 +179,8 @@ enum kiln_status kiln_exec_tensor_copy(struct kiln_core *core, const struct tile
 	const struct tile *dst = &t->dst, *src = &t->src[0];
 
 	for (uint32_t p = 0; p < dst->partitions; p++) {
+		tile_prefetch(src, p + AHEAD);
+		tile_prefetch_out(dst, p + AHEAD);
 		for (uint32_t at = 0; at < dst->count; at += CHUNK) {
 			uint32_t n = tile_chunk(dst, at);
 
