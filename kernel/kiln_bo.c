@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/dma-buf.h>
 #include <linux/sizes.h>
 
 #include <drm/drm_drv.h>
@@ -6,6 +7,7 @@
 #include <drm/drm_managed.h>
 #include <drm/drm_prime.h>
 #include <drm/drm_print.h>
+#include <drm/ttm/ttm_pool.h>
 #include <drm/ttm/ttm_range_manager.h>
 #include <drm/ttm/ttm_tt.h>
 
@@ -82,6 +84,22 @@ static void kiln_ttm_tt_destroy(struct ttm_device *ttm, struct ttm_tt *tt)
 {
 	ttm_tt_fini(tt);
 	kfree(tt);
+}
+
+/* An imported buffer brings its pages along. */
+static int kiln_ttm_tt_populate(struct ttm_device *ttm, struct ttm_tt *tt,
+				struct ttm_operation_ctx *ctx)
+{
+	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
+		return drm_prime_sg_to_dma_addr_array(tt->sg, tt->dma_address, tt->num_pages) ?
+		       -EINVAL : 0;
+	return ttm_pool_alloc(&ttm->pool, tt, ctx);
+}
+
+static void kiln_ttm_tt_unpopulate(struct ttm_device *ttm, struct ttm_tt *tt)
+{
+	if (!(tt->page_flags & TTM_TT_FLAG_EXTERNAL))
+		ttm_pool_free(&ttm->pool, tt);
 }
 
 static void kiln_ttm_evict_flags(struct ttm_buffer_object *tbo, struct ttm_placement *placement)
@@ -191,6 +209,8 @@ static int kiln_ttm_io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *
 
 static const struct ttm_device_funcs kiln_ttm_funcs = {
 	.ttm_tt_create = kiln_ttm_tt_create,
+	.ttm_tt_populate = kiln_ttm_tt_populate,
+	.ttm_tt_unpopulate = kiln_ttm_tt_unpopulate,
 	.ttm_tt_destroy = kiln_ttm_tt_destroy,
 	.eviction_valuable = ttm_bo_eviction_valuable,
 	.evict_flags = kiln_ttm_evict_flags,
@@ -242,6 +262,8 @@ static void kiln_bo_free(struct ttm_buffer_object *tbo)
 {
 	struct kiln_bo *bo = to_kiln_bo_ttm(tbo);
 
+	if (tbo->base.import_attach)
+		drm_prime_gem_destroy(&tbo->base, tbo->sg);
 	drm_gem_object_release(&tbo->base);
 	kfree(bo);
 }
@@ -249,7 +271,8 @@ static void kiln_bo_free(struct ttm_buffer_object *tbo)
 /* Returns a buffer with its reservation held. HBM is not cleared yet. */
 static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes, u32 flags,
 					     enum ttm_bo_type type,
-					     const struct ttm_placement *where)
+					     const struct ttm_placement *where,
+					     struct sg_table *sg, struct dma_resv *resv)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = true };
 	/* Large buffers on large pages, so that VMs can map them so. */
@@ -267,7 +290,7 @@ static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes
 
 	/* On failure TTM has freed it by kiln_bo_free(). */
 	ret = ttm_bo_init_reserved(&kdev->ttm, &bo->tbo, type, (struct ttm_placement *)where,
-				   align, &ctx, NULL, NULL, kiln_bo_free);
+				   align, &ctx, sg, resv, kiln_bo_free);
 	return ret ? ERR_PTR(ret) : bo;
 }
 
@@ -279,7 +302,7 @@ static struct kiln_bo *kiln_bo_create(struct kiln_device *kdev, u64 bytes, u32 f
 
 	bo = kiln_bo_create_locked(kdev, bytes, flags, ttm_bo_type_device,
 				   flags & DRM_KILN_BO_HBM ? &kiln_in_free_hbm_or_system :
-							     &kiln_in_system);
+							     &kiln_in_system, NULL, NULL);
 	if (IS_ERR(bo))
 		return bo;
 	/* TTM hands out zeroed host pages; of HBM it knows nothing. */
@@ -309,11 +332,12 @@ struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes)
 
 	if (mutex_lock_interruptible(&kdev->room_lock))
 		return ERR_PTR(-ERESTARTSYS);
-	bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel, &where);
+	bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel, &where,
+				   NULL, NULL);
 	if (bo == ERR_PTR(-ENOMEM)) {
 		place.fpfn = 0;
 		bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel,
-					   &where);
+					   &where, NULL, NULL);
 	}
 	mutex_unlock(&kdev->room_lock);
 	if (IS_ERR(bo))
@@ -333,6 +357,23 @@ void kiln_bo_destroy_pinned(struct kiln_bo *bo)
 	ttm_bo_unpin(&bo->tbo);
 	ttm_bo_unreserve(&bo->tbo);
 	drm_gem_object_put(&bo->tbo.base);
+}
+
+/* A dma-buf of somebody else's, attached and mapped for the card. */
+struct drm_gem_object *kiln_bo_import(struct drm_device *drm, struct dma_buf_attachment *attach,
+				      struct sg_table *sg)
+{
+	struct kiln_device *kdev = to_kiln_device(drm);
+	struct dma_buf *dmabuf = attach->dmabuf;
+	struct kiln_bo *bo;
+
+	if (!dmabuf->size || !PAGE_ALIGNED(dmabuf->size))
+		return ERR_PTR(kiln_bad(kdev, -EINVAL, "dma-buf of %zu bytes", dmabuf->size));
+	dma_resv_lock(dmabuf->resv, NULL);
+	bo = kiln_bo_create_locked(kdev, dmabuf->size, 0, ttm_bo_type_sg, &kiln_in_system, sg,
+				   dmabuf->resv);
+	dma_resv_unlock(dmabuf->resv);
+	return IS_ERR(bo) ? ERR_CAST(bo) : &bo->tbo.base;
 }
 
 /*
@@ -408,6 +449,23 @@ static struct sg_table *kiln_gem_get_sg_table(struct drm_gem_object *gem)
 	return drm_prime_pages_to_sg(gem->dev, tt->pages, tt->num_pages);
 }
 
+/* What was imported, its exporter maps. */
+static int kiln_gem_mmap(struct drm_gem_object *gem, struct vm_area_struct *vma)
+{
+	int ret;
+
+	if (!gem->import_attach)
+		return drm_gem_ttm_mmap(gem, vma);
+	/* Not every exporter sets them. */
+	vma->vm_private_data = NULL;
+	vma->vm_ops = NULL;
+	ret = dma_buf_mmap(gem->dma_buf, vma, 0);
+	/* The exporter holds its own reference. */
+	if (!ret)
+		drm_gem_object_put(gem);
+	return ret;
+}
+
 /* For fdinfo; a look without the lock, as everybody's. */
 static enum drm_gem_object_status kiln_gem_status(struct drm_gem_object *gem)
 {
@@ -427,7 +485,7 @@ static const struct drm_gem_object_funcs kiln_bo_funcs = {
 	.get_sg_table = kiln_gem_get_sg_table,
 	.vmap = drm_gem_ttm_vmap,
 	.vunmap = drm_gem_ttm_vunmap,
-	.mmap = drm_gem_ttm_mmap,
+	.mmap = kiln_gem_mmap,
 	.print_info = drm_gem_ttm_print_info,
 	.status = kiln_gem_status,
 };

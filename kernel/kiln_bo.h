@@ -7,8 +7,10 @@
 #include <drm/ttm/ttm_bo.h>
 #include <drm/ttm/ttm_placement.h>
 
+struct dma_buf_attachment;
 struct drm_file;
 struct kiln_device;
+struct sg_table;
 
 /**
  * struct kiln_bo - buffer object
@@ -23,7 +25,7 @@ struct kiln_device;
 struct kiln_bo {
 	/** @tbo: the TTM object, with the GEM object in it. */
 	struct ttm_buffer_object tbo;
-	/** @flags: DRM_KILN_BO_*. */
+	/** @flags: DRM_KILN_BO_*; 0: imported, its pages are in the exporter's hands. */
 	u32 flags;
 };
 
@@ -52,6 +54,8 @@ void kiln_bo_destroy_pinned(struct kiln_bo *bo);
 int kiln_bo_make_resident_locked(struct kiln_bo *bo, bool evict, bool interruptible);
 int kiln_bo_make_away_locked(struct kiln_bo *bo, bool interruptible);
 
+struct drm_gem_object *kiln_bo_import(struct drm_device *drm, struct dma_buf_attachment *attach,
+				      struct sg_table *sg);
 int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_bo_info_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 

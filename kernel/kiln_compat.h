@@ -7,6 +7,7 @@
 #define KILN_COMPAT_H
 
 #include <linux/io_uring/cmd.h>
+#include <linux/module.h>
 
 #include <drm/drm_drv.h>
 #include <drm/drm_gpuvm.h>
@@ -26,6 +27,12 @@
 #define KILN_DRIVER_GEM_GPUVA	DRIVER_GEM_GPUVA
 #else
 #define KILN_DRIVER_GEM_GPUVA	0
+#endif
+
+#ifdef KILN_HAVE_IMPORT_NS_TOKEN
+#define KILN_IMPORT_NS_DMA_BUF	MODULE_IMPORT_NS(DMA_BUF)
+#else
+#define KILN_IMPORT_NS_DMA_BUF	MODULE_IMPORT_NS("DMA_BUF")
 #endif
 
 /* ------------------------------------------------------------- io_uring -- */

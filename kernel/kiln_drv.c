@@ -145,6 +145,7 @@ static const struct drm_driver kiln_driver = {
 	.ioctls = kiln_ioctls,
 	.num_ioctls = ARRAY_SIZE(kiln_ioctls),
 	.fops = &kiln_fops,
+	.gem_prime_import_sg_table = kiln_bo_import,
 	.name = "kiln",
 	.desc = "Kiln accelerator",
 	KILN_DRM_DATE
@@ -310,3 +311,4 @@ module_exit(kiln_exit);
 
 MODULE_DESCRIPTION("Kiln accelerator");
 MODULE_LICENSE("GPL");
+KILN_IMPORT_NS_DMA_BUF;
