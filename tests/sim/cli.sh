@@ -64,7 +64,8 @@ wrong '--k is missing' run matmul --m 1 --n 1
 for bad in 0 -1 x 1x 1.5 '' ' 1' 0x10 99999999999 18446744073709551616 +1; do
 	wrong "--m" run matmul --m "$bad" --n 1 --k 1
 done
-wrong '--dtype f16: there are f32, bf16' run matmul --m 1 --n 1 --k 1 --dtype f16
+wrong '--dtype f64: there are f32, bf16, f16, e4m3' run matmul --m 1 --n 1 --k 1 --dtype f64
+wrong '--dtype i8: there are f32, bf16, f16' run softmax --width 5 --dtype i8
 wrong '--submit mail: there are uring, ioctl' run matmul --m 1 --n 1 --k 1 --submit mail
 wrong '--repeat 0' run matmul --m 1 --n 1 --k 1 --repeat 0
 wrong '--seed x' run matmul --m 1 --n 1 --k 1 --seed x
@@ -79,6 +80,20 @@ wrong '--causal wants' run attention --heads 1 --seq-q 2 --seq-kv 1 --dim 8 --ca
 wrong '--scale nan' run attention --heads 1 --seq-q 1 --seq-kv 1 --dim 8 --scale nan
 wrong '--scale x' run attention --heads 1 --seq-q 1 --seq-kv 1 --dim 8 --scale x
 wrong 'no option --trans-a' run attention --trans-a
+wrong '--window wants' run attention --heads 1 --seq-q 2 --seq-kv 1 --dim 8 --window 1
+wrong '--softcap inf' run attention --heads 1 --seq-q 2 --seq-kv 1 --dim 8 --softcap inf
+for op in softmax rmsnorm layernorm glu; do wrong '--width is missing' run $op; done
+wrong '--func is missing' run unary --width 3
+wrong '--func frob: there are copy, exp' run unary --width 3 --func frob
+wrong '--func is missing' run binary --width 3
+wrong '--width is missing' run binary --func add
+wrong '--table-rows is missing' run gather --rows 3 --width 4
+wrong '--tokens is missing' run rope --heads 1 --dim 8
+wrong '--func is missing' run reduce --n 4
+wrong '--n is missing' run reduce --func sum
+wrong '--k is missing' run topk --width 9
+wrong 'no option --bias' run rmsnorm --width 9 --bias x
+wrong '2^40' run reduce --func sum --outer 200000000 --n 200000000 --transport sim
 wrong 'no option --frob' selftest --frob
 wrong '--repeat 0' selftest --repeat 0
 fails 1 'no Kiln card' info --transport drm 2>/dev/null
@@ -99,6 +114,32 @@ says 'ok'
 works run matmul --m=3 --n=5 --k=7 --batch=2 --trans-a --trans-b --dtype=f32 --out-dtype=bf16 --check --transport=sim
 works run attention --heads 2 --seq-q 5 --seq-kv 9 --dim 16 --check --transport sim
 works run attention --heads 4 --kv-heads 2 --seq-q 5 --seq-kv 5 --dim 16 --causal --scale 0.5 --dtype f32 --check --transport sim --json
+says '"verdict": "ok"'
+for dtype in f32 bf16 f16; do
+	t="--dtype $dtype --check --transport sim"
+	works run attention --batch 2 --heads 4 --kv-heads 2 --seq-q 50 --seq-kv 70 --dim 16 --causal --window 20 --softcap 5 $t
+	works run softmax --rows 7 --width 300 --scale 3 $t
+	says 'ok'
+	works run rmsnorm --rows 7 --width 300 $t
+	works run layernorm --rows 7 --width 300 $t
+	works run glu --rows 7 --width 300 $t
+	for func in copy exp square relu abs sigmoid tanh gelu gelu_tanh gelu_quick silu softplus mish erf sin cos arctan sign; do
+		works run unary --func $func --rows 3 --width 300 --scale 3 $t
+	done
+	for func in log sqrt rsqrt reciprocal; do works run unary --func $func --rows 3 --width 300 --shift 1.5 $t; done
+	for func in add subtract multiply divide max min; do works run binary --func $func --rows 3 --width 300 $t; done
+	works run gather --rows 20 --width 77 --table-rows 9 $t
+	works run rope --tokens 9 --heads 3 --dim 64 $t
+	works run rope --tokens 9 --heads 3 --dim 64 --rotated 32 --interleaved $t
+	for func in sum mean max min; do works run reduce --func $func --outer 3 --n 300 --inner 5 $t; done
+	works run topk --rows 5 --width 500 --k 20 $t
+done
+for dtype in e4m3 e5m2 i8; do works run matmul --m 70 --n 50 --k 1200 --dtype $dtype --check --transport sim; done
+works run matmul --m 70 --n 50 --k 1200 --dtype i8 --out-dtype f32 --trans-a --batch 2 --check --transport sim
+works run matmul --m 300 --n 400 --k 70 --dtype bf16 --out-dtype e4m3 --check --transport sim
+works run matmul --m 300 --n 400 --k 7000 --dtype i8 --check --transport sim
+works run softmax --rows 7 --width 300 --check --json --transport sim
+says '"op": "softmax", "shape": "7x300", "dtype": "bf16", "out_dtype": "bf16"'
 says '"verdict": "ok"'
 works run matmul --m 3 --n 5 --k 7 --transport sim
 says 'not checked'

@@ -174,6 +174,59 @@ static void attend(const struct kiln_attention *at, const void *q, const void *k
 	free(p);
 }
 
+/* A right result is a wrong one of another question. */
+static void changed(struct kiln_attention at, const struct check_inputs *in, void *out,
+		    uint64_t elements, const char *name)
+{
+	static const char *const what[] = { "window", "softcap", "ALiBi", "mask" };
+	float *slopes = calloc(at.heads, 4), *mask = calloc(at.seq_kv, 4);
+	void *same = malloc(elements * type_bytes(at.type));
+	struct check_inputs with = *in;
+	struct check check;
+	char text[96];
+
+	if (at.seq_kv < 3)
+		goto out;
+	for (unsigned int i = 0; i < 4; i++) {
+		struct kiln_attention other = at;
+
+		with = *in;
+		if (i == 0)
+			other.window = at.seq_kv / 3;
+		if (i == 1)
+			other.softcap = 0.01f;
+		if (i == 2)
+			with.slopes = slopes;
+		if (i == 3) {
+			with.mask = mask;
+			memcpy(other.mask_dim, (uint32_t[4]) { 1, 1, 1, at.seq_kv },
+			       sizeof(other.mask_dim));
+		}
+		for (uint32_t j = 0; j < at.heads; j++)
+			slopes[j] = 0.5f;
+		for (uint32_t j = 0; j < at.seq_kv; j++)
+			mask[j] = j % 2 ? -INFINITY : 0;
+		check_attention(&other, &with, out, true, 1, &check);
+		snprintf(text, sizeof(text), "%s: without its %s", name, what[i]);
+		expect(&check, false, text);
+	}
+	/* Nothing added is nothing changed. */
+	memset(slopes, 0, at.heads * 4);
+	memset(mask, 0, at.seq_kv * 4);
+	with.slopes = slopes;
+	memcpy(at.mask_dim, (uint32_t[4]) { 1, 1, 1, at.seq_kv }, sizeof(at.mask_dim));
+	at.window = at.seq_kv;
+	at.softcap = 1e6f;
+	attend(&at, in->q, in->k, in->v, same, false);
+	check_attention(&at, &with, same, true, 1, &check);
+	snprintf(text, sizeof(text), "%s: with a mask of zeros", name);
+	expect(&check, true, text);
+out:
+	free(slopes);
+	free(mask);
+	free(same);
+}
+
 static void attention(struct kiln_attention at, const char *name)
 {
 	uint64_t nq = (uint64_t)at.heads * at.seq_q * at.dim;
@@ -186,21 +239,22 @@ static void attention(struct kiln_attention at, const char *name)
 	fill_random(k, at.type, nkv, 5, 1);
 	fill_random(v, at.type, nkv, 5, 2);
 	attend(&at, q, k, v, out, false);
-	check_attention(&at, q, k, v, out, true, 1, &check);
+	check_attention(&at, &(struct check_inputs) { q, k, v, NULL, NULL }, out, true, 1, &check);
 	expect(&check, true, name);
 
 	put(out, at.type, nq / 2, 1.5);
-	check_attention(&at, q, k, v, out, true, 1, &check);
+	check_attention(&at, &(struct check_inputs) { q, k, v, NULL, NULL }, out, true, 1, &check);
 	snprintf(what, sizeof(what), "%s: an element beyond v", name);
 	expect(&check, false, what);
 	put(out, at.type, nq / 2, NAN);
-	check_attention(&at, q, k, v, out, true, 1, &check);
+	check_attention(&at, &(struct check_inputs) { q, k, v, NULL, NULL }, out, true, 1, &check);
 	snprintf(what, sizeof(what), "%s: a NaN", name);
 	expect(&check, false, what);
 
+	changed(at, &(struct check_inputs) { q, k, v, NULL, NULL }, out, nq, name);
 	if (at.causal) {
 		attend(&at, q, k, v, out, true);
-		check_attention(&at, q, k, v, out, true, 1, &check);
+		check_attention(&at, &(struct check_inputs) { q, k, v, NULL, NULL }, out, true, 1, &check);
 		snprintf(what, sizeof(what), "%s: a mask off by one", name);
 		expect(&check, false, what);
 	}
@@ -208,7 +262,7 @@ static void attention(struct kiln_attention at, const char *name)
 		attend(&at, q, k, v, out, false);
 		memcpy(out, (char *)out + nq / at.heads * type_bytes(at.type),
 		       nq / at.heads * type_bytes(at.type));
-		check_attention(&at, q, k, v, out, true, 1, &check);
+		check_attention(&at, &(struct check_inputs) { q, k, v, NULL, NULL }, out, true, 1, &check);
 		snprintf(what, sizeof(what), "%s: a head in another's place", name);
 		expect(&check, false, what);
 	}

@@ -92,6 +92,47 @@ static void explain(struct card *card, struct workload *w, int res)
 		snprintf(w->why, sizeof(w->why), "%s", strerror(-res));
 }
 
+static int submit(struct kiln_ops *ops, const struct workload *w, struct completion *c)
+{
+	switch (w->op) {
+	case WORKLOAD_MATMUL:
+		return kiln_matmul(ops, &w->matmul, completed, c);
+	case WORKLOAD_ATTENTION:
+		return kiln_attention(ops, &w->attention, completed, c);
+	case WORKLOAD_SOFTMAX:
+		return kiln_softmax(ops, &w->softmax, completed, c);
+	case WORKLOAD_RMSNORM:
+		return kiln_rmsnorm(ops, &w->norm, completed, c);
+	case WORKLOAD_LAYERNORM:
+		return kiln_layernorm(ops, &w->norm, completed, c);
+	case WORKLOAD_UNARY:
+		return kiln_unary(ops, &w->unary, completed, c);
+	case WORKLOAD_BINARY:
+		return kiln_binary(ops, &w->binary, completed, c);
+	case WORKLOAD_GLU:
+		return kiln_glu(ops, &w->glu, completed, c);
+	case WORKLOAD_GATHER:
+		return kiln_gather(ops, &w->gather, completed, c);
+	case WORKLOAD_ROPE:
+		return kiln_rope(ops, &w->rope, completed, c);
+	case WORKLOAD_REDUCE:
+		return kiln_reduce(ops, &w->reduce, completed, c);
+	case WORKLOAD_TOPK:
+		return kiln_topk(ops, &w->topk, completed, c);
+	}
+	return -EINVAL;
+}
+
+const char *workload_name(const struct workload *w)
+{
+	static const char *const name[] = {
+		"matmul", "attention", "softmax", "rmsnorm", "layernorm", "unary", "binary", "glu",
+		"gather", "rope", "reduce", "topk",
+	};
+
+	return name[w->op];
+}
+
 void workload_run(struct card *card, struct workload *w, unsigned int repeat)
 {
 	struct kiln_ops_stats before, after;
@@ -104,10 +145,7 @@ void workload_run(struct card *card, struct workload *w, unsigned int repeat)
 
 		kiln_ops_get_stats(card->ops, &before);
 		start = now_ns();
-		if (w->op == WORKLOAD_MATMUL)
-			err = kiln_matmul(card->ops, &w->matmul, completed, &c);
-		else
-			err = kiln_attention(card->ops, &w->attention, completed, &c);
+		err = submit(card->ops, w, &c);
 		if (!err)
 			err = kiln_drain(card->queue);
 		wall = now_ns() - start;
@@ -129,54 +167,90 @@ void workload_run(struct card *card, struct workload *w, unsigned int repeat)
 	}
 }
 
-/* Causal: only the pairs that are not masked away. */
+/* Only the pairs that are not masked away. */
+static double pairs(const struct kiln_attention *at)
+{
+	double n = (double)at->seq_q * at->seq_kv, hidden;
+
+	if (at->causal)
+		n -= (double)at->seq_q * (at->seq_q - 1.0) / 2;
+	if (at->window && at->window < at->seq_kv)
+		for (uint32_t i = 0; i < at->seq_q; i++) {
+			double place = (double)i + at->seq_kv - at->seq_q;
+
+			hidden = fmax(place - at->window + 1, 0);
+			if (!at->causal)
+				hidden += fmax(at->seq_kv - place - at->window, 0);
+			n -= hidden;
+		}
+	return n;
+}
+
 double workload_flops(const struct workload *w)
 {
 	const struct kiln_attention *at = &w->attention;
 	const struct kiln_matmul *mm = &w->matmul;
-	double pairs;
 
 	if (w->op == WORKLOAD_MATMUL)
 		return 2.0 * (mm->batch ? mm->batch : 1) * mm->m * mm->n * mm->k;
-	pairs = (double)at->seq_q * at->seq_kv;
-	if (at->causal)
-		pairs -= (double)at->seq_q * (at->seq_q - 1.0) / 2;
-	return 4.0 * at->heads * pairs * at->dim;
+	if (w->op == WORKLOAD_ATTENTION)
+		return 4.0 * (at->batch ? at->batch : 1) * at->heads * pairs(at) * at->dim;
+	return 0;
+}
+
+static void attention_shape(const struct kiln_attention *at, char *text, size_t size)
+{
+	char batch[16] = "", kv[16] = "", window[20] = "";
+
+	if (at->batch > 1)
+		snprintf(batch, sizeof(batch), "%ux ", at->batch);
+	if (at->heads != at->kv_heads)
+		snprintf(kv, sizeof(kv), "/%u", at->kv_heads);
+	if (at->window)
+		snprintf(window, sizeof(window), " window %u", at->window);
+	snprintf(text, size, "%s%u%sh %ux%u d%u%s%s%s%s%s", batch, at->heads, kv, at->seq_q,
+		 at->seq_kv, at->dim, at->causal ? " causal" : "", window,
+		 at->softcap ? " softcap" : "", at->slopes ? " ALiBi" : "", at->mask ? " mask" : "");
 }
 
 void workload_shape(const struct workload *w, char *text, size_t size)
 {
-	const struct kiln_attention *at = &w->attention;
 	const struct kiln_matmul *mm = &w->matmul;
+	char batch[16] = "";
 
-	if (w->op == WORKLOAD_MATMUL) {
-		char batch[16] = "";
-
+	if (w->op == WORKLOAD_ATTENTION) {
+		attention_shape(&w->attention, text, size);
+	} else if (w->op == WORKLOAD_MATMUL) {
 		if (mm->batch > 1)
 			snprintf(batch, sizeof(batch), "%ux ", mm->batch);
 		snprintf(text, size, "%s%ux%ux%u%s", batch, mm->m, mm->n, mm->k,
 			 mm->trans_a ? mm->trans_b ? " A'B'" : " A'B" :
 			 mm->trans_b ? " AB'" : "");
-		return;
+	} else {
+		snprintf(text, size, "%s", w->shape);
 	}
-	if (at->heads == at->kv_heads)
-		snprintf(text, size, "%uh %ux%u d%u%s", at->heads, at->seq_q,
-			 at->seq_kv, at->dim, at->causal ? " causal" : "");
-	else
-		snprintf(text, size, "%u/%uh %ux%u d%u%s", at->heads, at->kv_heads,
-			 at->seq_q, at->seq_kv, at->dim, at->causal ? " causal" : "");
+}
+
+static enum kiln_type in_type(const struct workload *w)
+{
+	return w->op == WORKLOAD_MATMUL ? w->matmul.type :
+	       w->op == WORKLOAD_ATTENTION ? w->attention.type : w->type;
+}
+
+static enum kiln_type out_type(const struct workload *w)
+{
+	enum kiln_type type = w->op == WORKLOAD_MATMUL ? w->matmul.out_type :
+			      w->op == WORKLOAD_ATTENTION ? w->attention.type : w->out_type;
+
+	return type ? type : in_type(w);
 }
 
 void workload_dtype(const struct workload *w, char *text, size_t size)
 {
-	enum kiln_type in = w->op == WORKLOAD_MATMUL ? w->matmul.type : w->attention.type;
-	enum kiln_type out = w->op == WORKLOAD_MATMUL && w->matmul.out_type ?
-			     w->matmul.out_type : in;
-
-	if (in == out)
-		snprintf(text, size, "%s", type_name(in));
+	if (in_type(w) == out_type(w))
+		snprintf(text, size, "%s", type_name(in_type(w)));
 	else
-		snprintf(text, size, "%s>%s", type_name(in), type_name(out));
+		snprintf(text, size, "%s>%s", type_name(in_type(w)), type_name(out_type(w)));
 }
 
 bool workload_ok(const struct workload *w)
@@ -212,14 +286,16 @@ static void print_checked(const struct workload *w, char *text, size_t size)
 	else if (w->check.full)
 		snprintf(text, size, "all %" PRIu64, w->check.elements);
 	else
-		snprintf(text, size, "%" PRIu64 " + %s", w->check.elements,
-			 w->op == WORKLOAD_MATMUL ? "probe" : "range");
+		snprintf(text, size, w->op > WORKLOAD_ATTENTION ? "%" PRIu64 : "%" PRIu64 " + %s",
+			 w->check.elements,
+			 w->op == WORKLOAD_MATMUL ? "probe" :
+			 w->op == WORKLOAD_ATTENTION ? "range" : "0");
 }
 
 void print_row(const struct card *card, const struct workload *w)
 {
-	const char *op = w->op == WORKLOAD_MATMUL ? "matmul" : "attention";
-	char shape[64], dtype[16], checked[32];
+	const char *op = workload_name(w);
+	char shape[96], dtype[16], checked[32], flops[16] = "-";
 
 	workload_shape(w, shape, sizeof(shape));
 	workload_dtype(w, dtype, sizeof(dtype));
@@ -228,9 +304,10 @@ void print_row(const struct card *card, const struct workload *w)
 		printf("%-9s %-30s %-8s %s: %s\n", op, shape, dtype, verdict(w), w->why);
 		return;
 	}
-	printf("%-9s %-30s %-8s %4" PRIu64 " %9.2f %8.1f %11.1f %11" PRIu64, op, shape,
-	       dtype, w->commands, (double)w->wall_ns / 1e6,
-	       workload_flops(w) / (double)w->wall_ns, device_us(card, w), w->cycles);
+	if (workload_flops(w) > 0)
+		snprintf(flops, sizeof(flops), "%.1f", workload_flops(w) / (double)w->wall_ns);
+	printf("%-9s %-30s %-8s %4" PRIu64 " %9.2f %8s %11.1f %11" PRIu64, op, shape,
+	       dtype, w->commands, (double)w->wall_ns / 1e6, flops, device_us(card, w), w->cycles);
 	if (w->checked)
 		printf(" %8.1e %8.1e  %-16s %s", w->check.error, w->check.allowed,
 		       checked, verdict(w));
@@ -268,19 +345,22 @@ void print_json(const struct card *card, const struct workload *w, uint64_t seed
 {
 	const struct kiln_attention *at = &w->attention;
 	const struct kiln_matmul *mm = &w->matmul;
-	bool matmul = w->op == WORKLOAD_MATMUL;
 
-	printf("{\"op\": \"%s\", ", matmul ? "matmul" : "attention");
-	if (matmul)
+	printf("{\"op\": \"%s\", ", workload_name(w));
+	if (w->op == WORKLOAD_MATMUL)
 		printf("\"m\": %u, \"n\": %u, \"k\": %u, \"batch\": %u, \"dtype\": \"%s\", \"out_dtype\": \"%s\", \"trans_a\": %s, \"trans_b\": %s, ",
 		       mm->m, mm->n, mm->k, mm->batch ? mm->batch : 1, type_name(mm->type),
 		       type_name(mm->out_type ? mm->out_type : mm->type),
 		       mm->trans_a ? "true" : "false", mm->trans_b ? "true" : "false");
-	else
-		printf("\"heads\": %u, \"kv_heads\": %u, \"seq_q\": %u, \"seq_kv\": %u, \"dim\": %u, \"causal\": %s, \"scale\": %.9g, \"dtype\": \"%s\", ",
-		       at->heads, at->kv_heads, at->seq_q, at->seq_kv, at->dim,
-		       at->causal ? "true" : "false",
+	else if (w->op == WORKLOAD_ATTENTION)
+		printf("\"batch\": %u, \"heads\": %u, \"kv_heads\": %u, \"seq_q\": %u, \"seq_kv\": %u, \"dim\": %u, \"causal\": %s, \"window\": %u, \"softcap\": %.9g, \"alibi\": %s, \"mask\": %s, \"scale\": %.9g, \"dtype\": \"%s\", ",
+		       at->batch ? at->batch : 1, at->heads, at->kv_heads, at->seq_q, at->seq_kv,
+		       at->dim, at->causal ? "true" : "false", at->window, at->softcap,
+		       at->slopes ? "true" : "false", at->mask ? "true" : "false",
 		       at->scale != 0 ? at->scale : 1 / sqrt(at->dim), type_name(at->type));
+	else
+		printf("\"shape\": \"%s\", \"dtype\": \"%s\", \"out_dtype\": \"%s\", ", w->shape,
+		       type_name(w->type), type_name(out_type(w)));
 	printf("\"transport\": \"%s\", \"path\": ", card->info.transport);
 	print_json_string(card->info.path);
 	printf(", \"submit\": \"%s\", \"seed\": %" PRIu64 ", \"repeat\": %u, ",
@@ -289,9 +369,11 @@ void print_json(const struct card *card, const struct workload *w, uint64_t seed
 		printf("\"errno\": %d, \"error_text\": ", -w->error);
 		print_json_string(w->why);
 	} else {
-		printf("\"commands\": %" PRIu64 ", \"wall_ms\": %.6g, \"gflops\": %.6g, \"device_us\": %.9g, \"cycles\": %" PRIu64,
-		       w->commands, (double)w->wall_ns / 1e6,
-		       workload_flops(w) / (double)w->wall_ns, device_us(card, w), w->cycles);
+		printf("\"commands\": %" PRIu64 ", \"wall_ms\": %.6g, ", w->commands,
+		       (double)w->wall_ns / 1e6);
+		if (workload_flops(w) > 0)
+			printf("\"gflops\": %.6g, ", workload_flops(w) / (double)w->wall_ns);
+		printf("\"device_us\": %.9g, \"cycles\": %" PRIu64, device_us(card, w), w->cycles);
 	}
 	if (w->checked) {
 		printf(", \"check\": {\"kind\": \"%s\", \"elements\": %" PRIu64 ", \"rows\": %" PRIu64 ", \"error\": ",

@@ -20,13 +20,28 @@ void card_close(struct card *card);
 /* "trn2, 1 core, ... through io_uring" */
 void card_describe(const struct card *card, char *text, size_t size);
 
-/* A workload: one of the two ops, and what came of it. */
+/* A workload: an op, and what came of it. */
 struct workload {
-	enum { WORKLOAD_MATMUL, WORKLOAD_ATTENTION } op;
+	enum {
+		WORKLOAD_MATMUL, WORKLOAD_ATTENTION, WORKLOAD_SOFTMAX, WORKLOAD_RMSNORM,
+		WORKLOAD_LAYERNORM, WORKLOAD_UNARY, WORKLOAD_BINARY, WORKLOAD_GLU, WORKLOAD_GATHER,
+		WORKLOAD_ROPE, WORKLOAD_REDUCE, WORKLOAD_TOPK,
+	} op;
 	union {
 		struct kiln_matmul matmul;
 		struct kiln_attention attention;
+		struct kiln_softmax softmax;
+		struct kiln_norm norm;
+		struct kiln_unary unary;
+		struct kiln_binary binary;
+		struct kiln_glu glu;
+		struct kiln_gather gather;
+		struct kiln_rope rope;
+		struct kiln_reduce reduce;
+		struct kiln_topk topk;
 	};
+	enum kiln_type type, out_type;	/* of the two first their own count */
+	char shape[64];			/* of all but the two first */
 	/* out */
 	uint64_t commands;		/* of one run */
 	uint64_t wall_ns;		/* of the fastest run, from submission to completion */
@@ -40,7 +55,9 @@ struct workload {
 /* Submit it repeat times, one after the other. */
 void workload_run(struct card *card, struct workload *w, unsigned int repeat);
 
+/* 0: of an op that is not about products. */
 double workload_flops(const struct workload *w);
+const char *workload_name(const struct workload *w);
 void workload_shape(const struct workload *w, char *text, size_t size);
 void workload_dtype(const struct workload *w, char *text, size_t size);
 bool workload_ok(const struct workload *w);

@@ -15,16 +15,36 @@
 
 static double unit_roundoff(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? 0x1p-8 : U32;
+	switch (type) {
+	case KILN_TYPE_BF16:
+		return 0x1p-8;
+	case KILN_TYPE_F16:
+		return 0x1p-11;
+	case KILN_TYPE_F8E4M3:
+		return 0x1p-4;
+	case KILN_TYPE_F8E5M2:
+		return 0x1p-3;
+	default:
+		return U32;
+	}
+}
+
+/* What rounding to the type does to a value, and what gets lost where it has denormals only. */
+double check_rounding(enum kiln_type type, double value)
+{
+	double least = type == KILN_TYPE_F16 ? 0x1p-25 : type == KILN_TYPE_F8E4M3 ? 0x1p-10 :
+		       type == KILN_TYPE_F8E5M2 ? 0x1p-17 : TINY;
+
+	return unit_roundoff(type) * fabs(value) + least;
 }
 
 /* What k additions in fp32 may do, relative to the sum of magnitudes. */
-static double sum_error(double k, bool random)
+double check_sum_error(double k, bool random)
 {
 	return U32 * (random ? fmin(k, 8 * sqrt(k)) : k) + U32;
 }
 
-static uint64_t next(uint64_t *state)
+uint64_t check_next(uint64_t *state)
 {
 	uint64_t x = *state += 0x9e3779b97f4a7c15ull;
 
@@ -33,8 +53,8 @@ static uint64_t next(uint64_t *state)
 	return x ^ x >> 31;
 }
 
-static void compare(struct check *check, double got, double want, double allowed,
-		    uint64_t row, uint64_t col)
+void check_element(struct check *check, double got, double want, double allowed,
+		   uint64_t row, uint64_t col)
 {
 	double error = fabs(got - want);
 
@@ -88,9 +108,10 @@ static void compare_element(struct matmul *t, uint64_t i, uint64_t j, struct che
 		sum += p;
 		magnitude += fabs(p);
 	}
-	compare(check, got, sum,
-		sum_error((double)t->k, t->random) * magnitude +
-			unit_roundoff(t->out) * fabs(sum) + TINY, i, j);
+	check_element(check, got, sum,
+		t->mm->type == KILN_TYPE_I8 && t->out == KILN_TYPE_I32 ? 0 :
+		check_sum_error((double)t->k, t->random) * magnitude +
+			check_rounding(t->out, sum), i, j);
 	check->elements++;
 }
 
@@ -114,13 +135,13 @@ static void some_elements(struct matmul *t, uint64_t samples, uint64_t *state,
 			  struct check *check)
 {
 	for (uint64_t s = 0; s < samples / 4; s++) {
-		uint64_t i = s == 0 ? 0 : s == 1 ? t->m - 1 : next(state) % t->m;
+		uint64_t i = s == 0 ? 0 : s == 1 ? t->m - 1 : check_next(state) % t->m;
 
 		load_row(t, i);
 		compare_element(t, i, 0, check);
 		compare_element(t, i, t->n - 1, check);
-		compare_element(t, i, next(state) % t->n, check);
-		compare_element(t, i, next(state) % t->n, check);
+		compare_element(t, i, check_next(state) % t->n, check);
+		compare_element(t, i, check_next(state) % t->n, check);
 	}
 }
 
@@ -164,7 +185,7 @@ static void probe(struct matmul *t, uint64_t *state, struct check *check)
 		}
 	}
 	for (uint64_t j = 0; j < t->n; j++)
-		t->x[j] = next(state) & 1 << 20 ? 1 : -1;
+		t->x[j] = check_next(state) & 1 << 20 ? 1 : -1;
 	times_b(t, false);
 
 	for (uint64_t i = 0; i < t->m; i++) {
@@ -172,17 +193,8 @@ static void probe(struct matmul *t, uint64_t *state, struct check *check)
 
 		for (uint64_t l = 0; l < t->k; l++)
 			want += a_at(t, i, l) * t->y[l];
-		if (t->out == KILN_TYPE_BF16) {
-			const uint16_t *c = (const uint16_t *)t->c + i * t->n;
-
-			for (uint64_t j = 0; j < t->n; j++)
-				got += t->x[j] * bf16_to_f32(c[j]);
-		} else {
-			const float *c = (const float *)t->c + i * t->n;
-
-			for (uint64_t j = 0; j < t->n; j++)
-				got += t->x[j] * c[j];
-		}
+		for (uint64_t j = 0; j < t->n; j++)
+			got += t->x[j] * element(t->c, t->out, i * t->n + j);
 		if (t->random) {
 			/* A quarter of the row tells how large its elements are. */
 			uint64_t step = t->n > 64 ? 4 : 1, counted = 0;
@@ -193,12 +205,13 @@ static void probe(struct matmul *t, uint64_t *state, struct check *check)
 				squares += c * c;
 			}
 			/* A row of unlucky zeroes: k products of variance 1/9. */
-			squares = fmax(squares / (double)counted, (double)t->k / 90);
+			squares = fmax(squares / (double)counted,
+				       (t->mm->type == KILN_TYPE_I8 ? 0x1p27 : 1) * t->k / 90);
 			allowed = relative * sqrt(squares * (double)t->n);
 		} else {
 			for (uint64_t l = 0; magnitude && l < t->k; l++)
 				sum += fabs(a_at(t, i, l)) * magnitude[l];
-			allowed = (sum_error((double)t->k, false) + u) * sum;
+			allowed = (check_sum_error((double)t->k, false) + u) * sum;
 		}
 		if (isfinite(want) && !(fabs(got - want) <= allowed + TINY) && check->ok) {
 			check->ok = false;
@@ -256,39 +269,84 @@ out:
 
 struct attention {
 	const struct kiln_attention *at;
-	const void *q, *k, *v, *out;
+	const struct check_inputs *in;
+	const void *out;
+	uint64_t heads, kv_heads;	/* of all batches */
 	double scale;
 	bool random;
-	double *p;			/* seq_kv: probabilities */
+	double *p, *size;		/* seq_kv: probabilities; what their scores were made of */
 	double *sum, *magnitude;	/* dim */
 	double *query;			/* dim */
 };
+
+static double mask_at(const struct attention *t, uint64_t head, uint64_t i, uint64_t j)
+{
+	const uint32_t *dim = t->at->mask_dim;
+	uint64_t index[4] = { head / t->at->heads, head % t->at->heads, i, j }, at = 0;
+
+	for (int d = 0; d < 4; d++)
+		at = at * dim[d] + (dim[d] > 1 ? index[d] : 0);
+	return ((const float *)t->in->mask)[at];
+}
+
+/* Softcap, ALiBi, mask, and what is not seen; size grows by what their roundings may do. */
+static double change_score(const struct attention *t, uint64_t head, uint64_t i, uint64_t j,
+			   double s, double *size)
+{
+	const struct kiln_attention *at = t->at;
+	double place = (double)i + at->seq_kv - at->seq_q, distance = fabs(place - (double)j), add;
+
+	if (at->softcap > 0) {
+		s = at->softcap * tanh(s / at->softcap);
+		*size += 4 * at->softcap;
+	}
+	if (t->in->slopes) {
+		add = t->in->slopes[head % at->heads] * distance;
+		s -= add;
+		*size += 4 * fabs(add);
+	}
+	if (t->in->mask) {
+		add = mask_at(t, head, i, j);
+		s += add;
+		*size += 4 * fabs(add);
+	}
+	if (s < -0x1p126 || (at->causal && (double)j > place) ||
+	    (at->window && distance >= at->window))
+		return -INFINITY;
+	return s;
+}
 
 /* One row of the output against float64. */
 static void compare_row(struct attention *t, uint64_t head, uint64_t i, struct check *check)
 {
 	const struct kiln_attention *at = t->at;
-	uint64_t dim = at->dim, row = head * at->seq_q + i;
-	uint64_t kv = (head / (at->heads / at->kv_heads)) * (uint64_t)at->seq_kv;
-	uint64_t keys = at->causal ? i + at->seq_kv - at->seq_q + 1 : at->seq_kv;
+	uint64_t dim = at->dim, row = head * at->seq_q + i, keys = at->seq_kv;
+	uint64_t kv = (head / (at->heads / at->kv_heads)) * keys;
 	double most = -INFINITY, total = 0, largest = 0, u = unit_roundoff(at->type);
 	double score_error;
 
 	for (uint64_t d = 0; d < dim; d++)
-		t->query[d] = t->scale * element(t->q, at->type, row * dim + d);
+		t->query[d] = t->scale * element(t->in->q, at->type, row * dim + d);
 	for (uint64_t j = 0; j < keys; j++) {
 		double s = 0, size = 0;
 
 		for (uint64_t d = 0; d < dim; d++) {
-			double product = t->query[d] * element(t->k, at->type, (kv + j) * dim + d);
+			double product = t->query[d] *
+					 element(t->in->k, at->type, (kv + j) * dim + d);
 
 			s += product;
 			size += fabs(product);
 		}
-		t->p[j] = s;
-		most = fmax(most, s);
-		largest = fmax(largest, size);
+		t->p[j] = change_score(t, head, i, j, s, &size);
+		t->size[j] = size;
+		if (!(t->p[j] <= most))		/* NaN too */
+			most = t->p[j];
 	}
+	for (uint64_t j = 0; j < keys; j++)
+		if (t->p[j] > most - 60)	/* the others count for nothing, however wrong */
+			largest = fmax(largest, t->size[j]);
+	if (most == -INFINITY)
+		most = 0;
 	for (uint64_t j = 0; j < keys; j++) {
 		t->p[j] = exp(t->p[j] - most);
 		total += t->p[j];
@@ -296,10 +354,10 @@ static void compare_row(struct attention *t, uint64_t head, uint64_t i, struct c
 	for (uint64_t d = 0; d < dim; d++)
 		t->sum[d] = t->magnitude[d] = 0;
 	for (uint64_t j = 0; j < keys; j++) {
-		double p = t->p[j] / total;
+		double p = total == 0 ? 0 : t->p[j] / total;
 
 		for (uint64_t d = 0; d < dim; d++) {
-			double product = p * element(t->v, at->type, (kv + j) * dim + d);
+			double product = p * element(t->in->v, at->type, (kv + j) * dim + d);
 
 			t->sum[d] += product;
 			t->magnitude[d] += fabs(product);
@@ -311,12 +369,13 @@ static void compare_row(struct attention *t, uint64_t head, uint64_t i, struct c
 	 * the score. Then probabilities are stored (bf16: rounded to it),
 	 * summed with v, divided and stored.
 	 */
-	score_error = 2 * (sum_error((double)dim, t->random) + 8 * U32) * fmax(largest, 1);
+	score_error = 2 * (check_sum_error((double)dim, t->random) + 8 * U32) * fmax(largest, 1);
 	for (uint64_t d = 0; d < dim; d++)
-		compare(check, element(t->out, at->type, row * dim + d), t->sum[d],
-			(score_error + 2 * sum_error((double)keys, t->random) + 16 * U32 +
-			 (at->type == KILN_TYPE_BF16 ? 2 * u : 0)) * t->magnitude[d] +
-				u * fabs(t->sum[d]) + TINY, row, d);
+		check_element(check, element(t->out, at->type, row * dim + d), t->sum[d],
+			(score_error + 2 * check_sum_error((double)keys, t->random) + 16 * U32 +
+			 (at->type == KILN_TYPE_F32 ? 0 : 2 * u)) * t->magnitude[d] +
+				check_rounding(at->type, t->sum[d]) +
+				(at->type == KILN_TYPE_F16 ? keys * 0x1p-24 : 0), row, d);
 	check->elements += dim;
 }
 
@@ -328,12 +387,12 @@ static void sweep(struct attention *t, struct check *check)
 	uint64_t elements = (uint64_t)at->seq_q * at->dim;
 	double slack = 1 + 4 * unit_roundoff(at->type);
 
-	for (uint64_t g = 0; g < at->kv_heads; g++) {
+	for (uint64_t g = 0; g < t->kv_heads; g++) {
 		uint64_t heads = at->heads / at->kv_heads;
 		double most = 0;
 
 		for (uint64_t i = g * kv_elements; i < (g + 1) * kv_elements; i++)
-			most = fmax(most, fabs(element(t->v, at->type, i)));
+			most = fmax(most, fabs(element(t->in->v, at->type, i)));
 		if (!isfinite(most))
 			continue;
 		for (uint64_t i = g * heads * elements; i < (g + 1) * heads * elements; i++) {
@@ -349,36 +408,36 @@ static void sweep(struct attention *t, struct check *check)
 			}
 		}
 	}
-	check->rows += (uint64_t)at->heads * at->seq_q;
+	check->rows += t->heads * at->seq_q;
 }
 
-void check_attention(const struct kiln_attention *at, const void *q, const void *k,
-		     const void *v, const void *out, bool random, uint64_t seed,
-		     struct check *check)
+void check_attention(const struct kiln_attention *at, const struct check_inputs *in,
+		     const void *out, bool random, uint64_t seed, struct check *check)
 {
 	uint64_t state = seed ^ 0x6368656b6174;
-	uint64_t tiles = (at->seq_q + 127ull) / 128;
-	double work = 2.0 * at->heads * at->seq_q * at->seq_kv * at->dim;
+	uint64_t tiles = (at->seq_q + 127ull) / 128, batch = at->batch ? at->batch : 1;
+	double work = 2.0 * batch * at->heads * at->seq_q * at->seq_kv * at->dim;
 	struct attention t = {
-		.at = at,
-		.q = q, .k = k, .v = v, .out = out,
+		.at = at, .in = in, .out = out,
+		.heads = batch * at->heads, .kv_heads = batch * at->kv_heads,
 		.scale = at->scale != 0 ? at->scale : 1 / sqrt(at->dim),
 		.random = random,
 	};
 
 	*check = (struct check){ .ok = true };
 	check->full = work <= FULL_ATTENTION;
-	t.p = malloc(at->seq_kv * sizeof(double));
+	t.p = malloc(2 * at->seq_kv * sizeof(double));
 	t.sum = malloc(3 * at->dim * sizeof(double));
 	if (!t.p || !t.sum) {
 		check->ok = false;
 		snprintf(check->what, sizeof(check->what), "no memory for the check");
 		goto out;
 	}
+	t.size = t.p + at->seq_kv;
 	t.magnitude = t.sum + at->dim;
 	t.query = t.sum + 2 * at->dim;
 
-	for (uint64_t head = 0; head < at->heads; head++) {
+	for (uint64_t head = 0; head < t.heads; head++) {
 		if (check->full) {
 			for (uint64_t i = 0; i < at->seq_q; i++)
 				compare_row(&t, head, i, check);
@@ -388,7 +447,7 @@ void check_attention(const struct kiln_attention *at, const void *q, const void 
 			uint64_t first = tile * 128;
 			uint64_t rows = at->seq_q - first < 128 ? at->seq_q - first : 128;
 			/* Every eighth is a first or a last row of its tile. */
-			uint64_t pick = next(&state), i = pick >> 8;
+			uint64_t pick = check_next(&state), i = pick >> 8;
 
 			i = pick % 16 == 0 ? 0 : pick % 16 == 1 ? rows - 1 : i % rows;
 			compare_row(&t, head, first + i, check);

@@ -35,8 +35,21 @@ struct check {
 /* Host copies, dense. random: the inputs are fill_random()'s. */
 void check_matmul(const struct kiln_matmul *mm, const void *a, const void *b,
 		  const void *c, bool random, uint64_t seed, struct check *check);
-void check_attention(const struct kiln_attention *at, const void *q, const void *k,
-		     const void *v, const void *out, bool random, uint64_t seed,
-		     struct check *check);
+
+struct check_inputs {
+	const void *q, *k, *v;
+	const void *mask;		/* fp32, with mask_dim said; NULL: none */
+	const float *slopes;
+};
+
+void check_attention(const struct kiln_attention *at, const struct check_inputs *in,
+		     const void *out, bool random, uint64_t seed, struct check *check);
+
+/* What the checks of other ops are made of: one element, a rounding, sums, numbers to choose by. */
+void check_element(struct check *check, double got, double want, double allowed, uint64_t row,
+		   uint64_t col);
+double check_rounding(enum kiln_type type, double value);
+double check_sum_error(double k, bool random);
+uint64_t check_next(uint64_t *state);
 
 #endif

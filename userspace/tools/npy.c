@@ -20,12 +20,22 @@ static const struct {
 	{ "<f8", NPY_F64 },
 	{ "<u2", NPY_U16 },
 	{ "|V2", NPY_VOID2 },
+	{ "<f2", NPY_F16 },
+	{ "<i4", NPY_I32 },
+	{ "<u4", NPY_U32 },
+	{ "|i1", NPY_I8 },
+	{ "|u1", NPY_U8 },
 	{ "<V2", NPY_VOID2 },
 };
 
 size_t npy_type_bytes(enum npy_type type)
 {
-	return type == NPY_F64 ? 8 : type == NPY_F32 ? 4 : 2;
+	static const uint8_t bytes[] = {
+		[NPY_F32] = 4, [NPY_F64] = 8, [NPY_U16] = 2, [NPY_VOID2] = 2, [NPY_F16] = 2,
+		[NPY_I32] = 4, [NPY_U32] = 4, [NPY_I8] = 1, [NPY_U8] = 1,
+	};
+
+	return bytes[type];
 }
 
 struct reader {
@@ -90,7 +100,7 @@ static int parse_descr(const struct reader *r, const char *p, struct npy *npy)
 			return 0;
 		}
 	}
-	return fail(r, "its elements are '%.*s'; '<f4', '<f8', or raw bf16 as '<u2' or '|V2' is wanted",
+	return fail(r, "its elements are '%.*s'; '<f2', '<f4', '<f8', raw bf16 as '<u2' or '|V2', '<i4', '<u4', '|i1', or raw fp8 as '|u1' is wanted",
 		    (int)(end - p < 16 ? end - p : 16), p);
 }
 

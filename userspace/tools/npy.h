@@ -13,6 +13,11 @@ enum npy_type {
 	NPY_F64,		/* <f8 */
 	NPY_U16,		/* <u2 */
 	NPY_VOID2,		/* |V2, <V2: what bfloat16 extensions write */
+	NPY_F16,		/* <f2 */
+	NPY_I32,		/* <i4 */
+	NPY_U32,		/* <u4 */
+	NPY_I8,			/* |i1 */
+	NPY_U8,			/* |u1 */
 };
 
 struct npy {

@@ -10,12 +10,27 @@
 
 static inline size_t type_bytes(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? 2 : 4;
+	switch (type) {
+	case KILN_TYPE_BF16:
+	case KILN_TYPE_F16:
+		return 2;
+	case KILN_TYPE_F8E4M3:
+	case KILN_TYPE_F8E5M2:
+	case KILN_TYPE_I8:
+		return 1;
+	default:
+		return 4;
+	}
 }
 
+/* As options and reports have it. */
 static inline const char *type_name(enum kiln_type type)
 {
-	return type == KILN_TYPE_BF16 ? "bf16" : "f32";
+	static const char *const name[] = {
+		"", "f32", "bf16", "f16", "e4m3", "e5m2", "i8", "i32",
+	};
+
+	return name[type];
 }
 
 static inline float bf16_to_f32(uint16_t h)
@@ -40,16 +55,42 @@ static inline uint16_t f32_to_bf16(float f)
 
 uint16_t f64_to_bf16(double d);
 
+static inline float f16_to_f32(uint16_t h)
+{
+	_Float16 half;
+
+	memcpy(&half, &h, sizeof(half));
+	return half;
+}
+
+float f8_to_f32(enum kiln_type type, uint8_t bits);
+
 /* Element i of host memory of that type. */
 static inline double element(const void *data, enum kiln_type type, uint64_t i)
 {
-	return type == KILN_TYPE_BF16 ? bf16_to_f32(((const uint16_t *)data)[i]) :
-					((const float *)data)[i];
+	switch (type) {
+	case KILN_TYPE_BF16:
+		return bf16_to_f32(((const uint16_t *)data)[i]);
+	case KILN_TYPE_F16:
+		return f16_to_f32(((const uint16_t *)data)[i]);
+	case KILN_TYPE_F8E4M3:
+	case KILN_TYPE_F8E5M2:
+		return f8_to_f32(type, ((const uint8_t *)data)[i]);
+	case KILN_TYPE_I8:
+		return ((const int8_t *)data)[i];
+	case KILN_TYPE_I32:
+		return ((const int32_t *)data)[i];
+	default:
+		return ((const float *)data)[i];
+	}
 }
 
+/* Rounded once, to the nearest; ties to even. */
+void set_element(void *data, enum kiln_type type, uint64_t i, double value);
+
 /*
- * Fill with numbers spread evenly over [-1, 1): number i depends on seed,
- * stream and i only.
+ * Fill with numbers spread evenly over [-1, 1), of int8 over [-127, 127]: number
+ * i depends on seed, stream and i only.
  */
 void fill_random(void *data, enum kiln_type type, uint64_t count,
 		 uint64_t seed, uint64_t stream);
