@@ -43,14 +43,15 @@ static int kiln_debugfs_queues(struct seq_file *seq, void *data)
 	struct kiln_queue *queue;
 	unsigned long hw_id;
 
-	seq_puts(seq, "queue depth weight limit_ms vector in_flight commands cycles error\n");
+	seq_puts(seq, "queue depth weight limit_ms vector in_flight commands cycles error doorbells\n");
 	xa_lock(&kdev->queues);
 	xa_for_each(&kdev->queues, hw_id, queue) {
 		spin_lock_irq(&queue->lock);
-		seq_printf(seq, "%lu %u %u %u %u %u %llu %llu %d\n", hw_id, queue->depth,
+		seq_printf(seq, "%lu %u %u %u %u %u %llu %llu %d %llu\n", hw_id,
+			   queue->depth,
 			   queue->weight, queue->limit_ms, queue->vector,
 			   queue->depth - queue->num_free, queue->commands, queue->cycles,
-			   queue->error);
+			   queue->error, queue->doorbells);
 		spin_unlock_irq(&queue->lock);
 	}
 	xa_unlock(&kdev->queues);

@@ -20,26 +20,6 @@
 
 /* ---------------------------------------------------------------- slots -- */
 
-u64 kiln_queue_cookie(struct kiln_queue *queue, struct kiln_slot *slot)
-{
-	return (u64)slot->generation << 32 | (slot - queue->slots);
-}
-
-/* The slot that a cookie means; NULL: its command has ended, or never was. */
-struct kiln_slot *kiln_queue_find_locked(struct kiln_queue *queue, u64 cookie)
-{
-	u32 index = lower_32_bits(cookie);
-	struct kiln_slot *slot;
-
-	lockdep_assert_held(&queue->lock);
-	if (index >= queue->depth)
-		return NULL;
-	slot = &queue->slots[index];
-	if (slot->state == KILN_SLOT_FREE || slot->generation != upper_32_bits(cookie))
-		return NULL;
-	return slot;
-}
-
 /* NULL: the queue is full. */
 struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue)
 {
@@ -91,54 +71,67 @@ void kiln_queue_finish(struct kiln_queue *queue, struct kiln_done *done)
 
 /* ---------------------------------------------------------- completions -- */
 
-/* One completion record. True: there may be another. */
-static bool kiln_queue_process_one(struct kiln_queue *queue, bool *any)
+/*
+ * Completions that are taken out under one lock. Whoever submitted is told
+ * after it.
+ */
+#define KILN_QUEUE_BATCH	16
+
+/* A batch of completions. True: there may be more. */
+static bool kiln_queue_process_batch(struct kiln_queue *queue, bool *any)
 {
-	struct kiln_completion completion;
+	struct kiln_done done[KILN_QUEUE_BATCH];
+	struct kiln_completion completion = { 0 };
+	unsigned int num_done = 0, i;
 	struct kiln_slot *slot = NULL;
-	struct kiln_done done;
 	unsigned long flags;
-	int ret = 0;
+	bool more = false;
+	int count = 0;
 
 	spin_lock_irqsave(&queue->lock, flags);
 	/* With the card gone, its commands have been ended already. */
 	if (queue->ring.sq)
-		ret = kiln_ring_pop(&queue->ring, &completion);
-	if (ret > 0) {
-		slot = kiln_queue_find_locked(queue, completion.cookie);
-		if (slot && slot->state == KILN_SLOT_SUBMITTED) {
+		count = kiln_ring_count(&queue->ring);
+	if (count > 0) {
+		more = true;
+		/* One that tells of a fault is the last: that is for the log before it is for others. */
+		for (i = 0; i < min(count, KILN_QUEUE_BATCH) && !completion.status; i++) {
+			kiln_ring_read(&queue->ring, &completion);
+			trace_kiln_complete(queue, &completion);
+			slot = kiln_queue_find_locked(queue, completion.cookie);
+			if (!slot || slot->state != KILN_SLOT_SUBMITTED) {
+				slot = NULL;
+				break;
+			}
 			kiln_queue_end_locked(queue, slot, kiln_fault_errno(completion.status),
-					      completion.cycles, &done);
+					      completion.cycles, &done[num_done++]);
 			if (completion.end_ns > completion.start_ns)
 				queue->busy_ns += completion.end_ns - completion.start_ns;
-		} else {
-			slot = NULL;
 		}
-	} else if (!ret && queue->ring.sq && kiln_ring_rearm(&queue->ring)) {
-		spin_unlock_irqrestore(&queue->lock, flags);
-		return true;
+		kiln_ring_release(&queue->ring);
+	} else if (!count && queue->ring.sq) {
+		more = kiln_ring_rearm(&queue->ring);
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 
 	/* Either way some command never ends by itself. */
-	if (ret < 0)
+	if (count < 0)
 		dev_err_ratelimited(queue->kdev->drm.dev,
 				    "queue %u: completion index out of range\n", queue->hw_id);
-	else if (ret > 0 && !slot)
+	else if (count > 0 && !slot)
 		dev_err_ratelimited(queue->kdev->drm.dev,
 				    "queue %u: completion of a command that is not in flight (%#llx)\n",
 				    queue->hw_id, completion.cookie);
-	if (ret < 0 || (ret > 0 && !slot))
+	if (count < 0 || (count > 0 && !slot))
 		kiln_hw_broken(queue->kdev, queue->epoch);
-	if (ret <= 0)
-		return false;
+	if (count <= 0)
+		return more;
 
 	*any = true;
-	if (!slot)
-		return true;
-	trace_kiln_complete(queue, &completion);
-	kiln_fault_record(queue, &completion);
-	kiln_queue_finish(queue, &done);
+	if (slot && completion.status)
+		kiln_fault_record(queue, &completion);
+	for (i = 0; i < num_done; i++)
+		kiln_queue_finish(queue, &done[i]);
 	return true;
 }
 
@@ -147,7 +140,7 @@ bool kiln_queue_process(struct kiln_queue *queue)
 {
 	bool any = false;
 
-	while (kiln_queue_process_one(queue, &any))
+	while (kiln_queue_process_batch(queue, &any))
 		;
 	if (any)
 		wake_up_all(&queue->wait);

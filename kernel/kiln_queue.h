@@ -142,12 +142,34 @@ struct kiln_queue {
 	u64 commands;
 	/** @busy_ns: wall clock time that they have spent on a core. */
 	u64 busy_ns;
+	/** @doorbells: written. */
+	u64 doorbells;
 
 	/** @wait: for room, and for results. */
 	wait_queue_head_t wait;
 	/** @cancel_work: tells the card of canceled commands. */
 	struct work_struct cancel_work;
 };
+
+static inline u64 kiln_queue_cookie(struct kiln_queue *queue, struct kiln_slot *slot)
+{
+	return (u64)slot->generation << 32 | (slot - queue->slots);
+}
+
+/* The slot that a cookie means; NULL: its command has ended, or never was. */
+static inline struct kiln_slot *kiln_queue_find_locked(struct kiln_queue *queue, u64 cookie)
+{
+	u32 index = lower_32_bits(cookie);
+	struct kiln_slot *slot;
+
+	lockdep_assert_held(&queue->lock);
+	if (index >= queue->depth)
+		return NULL;
+	slot = &queue->slots[index];
+	if (slot->state == KILN_SLOT_FREE || slot->generation != upper_32_bits(cookie))
+		return NULL;
+	return slot;
+}
 
 struct kiln_queue *kiln_queue_get(struct kiln_file *kfile, u32 id);
 void kiln_queue_put(struct kiln_queue *queue);
@@ -162,8 +184,6 @@ bool kiln_queue_vm_is_busy(struct kiln_vm *vm);
 void kiln_queue_vm_cancel(struct kiln_vm *vm, int error);
 
 struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue);
-u64 kiln_queue_cookie(struct kiln_queue *queue, struct kiln_slot *slot);
-struct kiln_slot *kiln_queue_find_locked(struct kiln_queue *queue, u64 cookie);
 void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int res, u64 cycles,
 			   struct kiln_done *done);
 void kiln_queue_finish(struct kiln_queue *queue, struct kiln_done *done);

@@ -72,23 +72,40 @@ bool kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd)
 	return kiln_event_crossed(READ_ONCE(ring->ctl->sq_event), ring->sq_tail, old);
 }
 
+/* How many completions there are to be read; -EPROTO: the card is broken. */
+int kiln_ring_count(struct kiln_ring *ring)
+{
+	u32 count = READ_ONCE(ring->ctl->cq_tail) - ring->cq_head;
+
+	if (count > ring->entries)
+		return -EPROTO;
+	/* The index, before what it covers. */
+	dma_rmb();
+	return count;
+}
+
+/* The next completion, which must be there. It stays there until kiln_ring_release(). */
+void kiln_ring_read(struct kiln_ring *ring, struct kiln_completion *completion)
+{
+	*completion = ring->cq[ring->cq_head++ & (ring->entries - 1)];
+}
+
+/* The card may write over what has been read. */
+void kiln_ring_release(struct kiln_ring *ring)
+{
+	dma_mb();
+	WRITE_ONCE(ring->ctl->cq_head, ring->cq_head);
+}
+
 /* 1: a completion was taken out; 0: there is none; -EPROTO: the card is broken. */
 int kiln_ring_pop(struct kiln_ring *ring, struct kiln_completion *completion)
 {
-	u32 tail = READ_ONCE(ring->ctl->cq_tail);
+	int count = kiln_ring_count(ring);
 
-	if (tail == ring->cq_head)
-		return 0;
-	if (tail - ring->cq_head > ring->entries)
-		return -EPROTO;
-
-	/* The index, before what it covers. */
-	dma_rmb();
-	*completion = ring->cq[ring->cq_head & (ring->entries - 1)];
-	ring->cq_head++;
-	/* Read it, before the card may write over it. */
-	dma_mb();
-	WRITE_ONCE(ring->ctl->cq_head, ring->cq_head);
+	if (count <= 0)
+		return count;
+	kiln_ring_read(ring, completion);
+	kiln_ring_release(ring);
 	return 1;
 }
 

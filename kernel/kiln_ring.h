@@ -43,6 +43,9 @@ void kiln_ring_free(struct device *dev, struct kiln_ring *ring);
 void kiln_ring_clear(struct kiln_ring *ring);
 
 bool kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd);
+int kiln_ring_count(struct kiln_ring *ring);
+void kiln_ring_read(struct kiln_ring *ring, struct kiln_completion *completion);
+void kiln_ring_release(struct kiln_ring *ring);
 int kiln_ring_pop(struct kiln_ring *ring, struct kiln_completion *completion);
 bool kiln_ring_rearm(struct kiln_ring *ring);
 

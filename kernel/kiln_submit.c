@@ -88,29 +88,28 @@ static int kiln_submit_encode(struct kiln_device *kdev, const struct drm_kiln_ex
 }
 
 /* Take a slot for the command. From here on it completes, whatever happens. */
-static int kiln_submit_reserve(struct kiln_queue *queue, struct io_uring_cmd *ucmd,
-			       struct dma_fence *fence, u64 *cookie, u64 *seqno)
+static struct kiln_slot *kiln_submit_reserve(struct kiln_queue *queue, struct io_uring_cmd *ucmd,
+					     struct dma_fence *fence, u64 *seqno)
 {
 	struct kiln_queue_result *result = NULL;
 	struct kiln_slot *slot;
-	int ret = 0;
 
 	spin_lock_irq(&queue->lock);
 	if (queue->error) {
-		ret = queue->error;
+		slot = ERR_PTR(queue->error);
 		goto out;
 	}
 	if (!ucmd) {
 		/* Commands complete in order, so only a broken card gets us here. */
 		result = &queue->results[(queue->last_seqno + 1) & (queue->depth - 1)];
 		if (!result->done) {
-			ret = -EAGAIN;
+			slot = ERR_PTR(-EAGAIN);
 			goto out;
 		}
 	}
 	slot = kiln_queue_reserve_locked(queue);
 	if (!slot) {
-		ret = -EAGAIN;
+		slot = ERR_PTR(-EAGAIN);
 		goto out;
 	}
 	slot->ucmd = ucmd;
@@ -124,28 +123,27 @@ static int kiln_submit_reserve(struct kiln_queue *queue, struct io_uring_cmd *uc
 		slot->seqno = ++queue->last_seqno;
 		*seqno = slot->seqno;
 	}
-	*cookie = kiln_queue_cookie(queue, slot);
 out:
 	spin_unlock_irq(&queue->lock);
-	return ret;
+	return slot;
 }
 
 /* Give it to the card; or end it, if the queue or the command has been given up meanwhile. */
-static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_cmd *cmd)
+static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot,
+				struct kiln_cmd *cmd)
 {
 	struct kiln_done done;
-	struct kiln_slot *slot;
 	bool doorbell = false;
 	bool ended = false;
 
 	spin_lock_irq(&queue->lock);
-	slot = kiln_queue_find_locked(queue, cmd->cookie);
-	if (queue->error || slot->cancel) {
+	if (unlikely(queue->error || slot->cancel)) {
 		kiln_queue_end_locked(queue, slot, queue->error ?: -ECANCELED, 0, &done);
 		ended = true;
 	} else {
 		slot->state = KILN_SLOT_SUBMITTED;
 		doorbell = kiln_ring_push(&queue->ring, cmd);
+		queue->doorbells += doorbell;
 		trace_kiln_submit(queue, cmd, doorbell);
 		/* The lock orders this: kiln_evict.c sets it, then looks for commands. */
 		if (unlikely(READ_ONCE(queue->vm->suspended)))
@@ -183,6 +181,7 @@ int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 	struct kiln_device *kdev = queue->kdev;
 	struct drm_syncobj *syncobj = NULL;
 	struct dma_fence *fence = NULL;
+	struct kiln_slot *slot;
 	struct kiln_cmd cmd;
 	int ret, idx;
 
@@ -206,15 +205,19 @@ int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		ret = -ENODEV;
 		goto out_fence;
 	}
-	ret = kiln_submit_reserve(queue, ucmd, fence, &cmd.cookie, seqno);
-	if (ret)
+	slot = kiln_submit_reserve(queue, ucmd, fence, seqno);
+	if (IS_ERR(slot)) {
+		ret = PTR_ERR(slot);
 		goto out_exit;
+	}
+	/* Nobody else frees or reuses a slot that is only reserved. */
+	cmd.cookie = kiln_queue_cookie(queue, slot);
 	/* Both before the command can end. */
 	if (syncobj)
 		drm_syncobj_replace_fence(syncobj, fence);
 	if (ucmd)
 		kiln_uring_prepare(ucmd, queue, cmd.cookie, issue_flags);
-	kiln_submit_publish(queue, &cmd);
+	kiln_submit_publish(queue, slot, &cmd);
 	fence = NULL;
 
 out_exit:

@@ -112,7 +112,6 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 	const struct drm_kiln_exec *payload;
 	struct drm_kiln_exec exec;
 	struct kiln_queue *queue;
-	unsigned int i;
 	int ret;
 
 	/* First: only for commands that are in flight, and possibly from a kworker. */
@@ -133,13 +132,24 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 		return kiln_bad(kdev, -EINVAL, "SQE without SQE128");
 	if (ucmd->flags & IORING_URING_CMD_MASK)
 		return kiln_bad(kdev, -EINVAL, "uring_cmd_flags %#x", ucmd->flags);
-	if (drm_dev_is_unplugged(&kdev->drm))
-		return -ENODEV;
 
-	/* The SQE may be in user memory: each word is read once, and never again. */
+	/* The SQE may be in user memory: each field is read once, and never again. */
 	payload = kiln_uring_payload(ucmd, struct drm_kiln_exec);
-	for (i = 0; i < sizeof(exec) / sizeof(u64); i++)
-		((u64 *)&exec)[i] = READ_ONCE(((const u64 *)payload)[i]);
+	exec = (struct drm_kiln_exec) {
+		.queue_id = READ_ONCE(payload->queue_id),
+		.flags = READ_ONCE(payload->flags),
+		.program = READ_ONCE(payload->program),
+		.program_bytes = READ_ONCE(payload->program_bytes),
+		.args_bytes = READ_ONCE(payload->args_bytes),
+		.args = READ_ONCE(payload->args),
+		.wait_addr = READ_ONCE(payload->wait_addr),
+		.wait_value = READ_ONCE(payload->wait_value),
+		.signal_addr = READ_ONCE(payload->signal_addr),
+		.signal_value = READ_ONCE(payload->signal_value),
+		.syncobj = READ_ONCE(payload->syncobj),
+		.pad = READ_ONCE(payload->pad),
+		.reserved = READ_ONCE(payload->reserved),
+	};
 
 	queue = kiln_queue_get(file->driver_priv, exec.queue_id);
 	if (!queue)
