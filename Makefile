@@ -47,6 +47,9 @@ quick: machine
 bench: machine
 	@tests/bench/run
 
+bench-submit: machine
+	@tests/bench/run-submit
+
 bench-engine:
 	@$(MACHINE)/mkuser firmware-sim userspace
 	@tests/bench/run-engine $(B)
@@ -69,4 +72,4 @@ clean:
 help:
 	@cat $(MACHINE)/help
 
-.PHONY: all install module machine run test quick bench bench-engine numerics guest shell clean help
+.PHONY: all install module machine run test quick bench bench-engine bench-submit numerics guest shell clean help
