@@ -289,8 +289,145 @@ static void mistakes(void)
 	kiln_asm_destroy(as);
 }
 
+static char *print(const struct kiln_program_header *program, size_t bytes)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (kiln_asm_print(program, bytes, out))
+		ok(false, "print");
+	fclose(out);
+	return text;
+}
+
+/* Each call, and what it wrote as text: one line an instruction, in the order of engines. */
+static void calls(void)
+{
+	static const char want[] =
+		".generation 2\n.args 0\n"
+		"\n.engine tensor\n"
+		"\tload_stationary src=sbuf.bf16[64+64]@0{64} func=64 column=64 func1=64\n"
+		"\tmatmul dst=psum.f32[64+64]@0{32} src=sbuf.bf16[64+64]@0{32} func=64 func1=64 accumulate\n"
+		"\tload_stationary src=sbuf.f8e4m3[0+128]@0{2,128} double_row\n"
+		"\tmatmul dst=psum.f32[0+128]@0{512} src=sbuf.f8e4m3[0+128]@0{2,512} double_row\n"
+		"\tload_register src=sbuf.i32[0+1]@4{1} func=r9\n"
+		"\n.engine vector\n"
+		"\ttensor_copy dst=sbuf.bf16[0+4]@0{8} src=sbuf.f32[0+4]@64{8} stochastic\n"
+		"\ttensor_reduce dst=sbuf.f32[0+4]@0{2} src=sbuf.f32[0+4]@64{2,2,2} func=add func1=2\n"
+		"\ttensor_scalar_reduce dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} func=multiply s0=2"
+		" func1=max result=sbuf.f32@128 reverse0\n"
+		"\tselect dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} predicate=sbuf.u8[0+4]@96{8} s0=1"
+		" max=sbuf.f32@128 reduce reverse_pred\n"
+		"\trange_select dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} max=sbuf.f32[0+4]@160{1}"
+		" func=ge bound0=sbuf.f32@128 start=3 func1=lt bound1=sbuf.f32@128 value=-1 continue\n"
+		"\ttensor_copy_predicated dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8}"
+		" predicate=sbuf.u8[0+4]@96{8} reverse_pred\n"
+		"\ttensor_tensor_scan dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} src1=sbuf.f32[0+4]@0{8}"
+		" func=multiply initial=sbuf.f32@128 func1=add\n"
+		"\ttranspose32 dst=sbuf.f32[0+8]@0{4} src=sbuf.f32[0+4]@64{8}\n"
+		"\tstream_shuffle dst=sbuf.f32[0+32]@0{8} src=sbuf.f32[0+32]@64{8} mask=sbuf.f32@128\n"
+		"\tmax8 dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8}\n"
+		"\tfind_index8 dst=sbuf.u32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} vals=sbuf.f32[0+4]@0{8}\n"
+		"\tmatch_replace8 dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} vals=sbuf.f32[0+4]@0{8}"
+		" indices=sbuf.f32@128 value=5\n"
+		"\tbn_stats dst=sbuf.f32[0+4]@0{6} src=sbuf.f32[0+4]@64{8}\n"
+		"\tbn_aggr dst=sbuf.f32[0+4]@0{2} src=sbuf.f32[0+4]@64{6}\n"
+		"\trng dst=sbuf.f32[0+4]@0{8} seed=dram@r3+7{}\n"
+		"\tdropout dst=sbuf.f32[0+4]@0{8} src=sbuf.f32[0+4]@64{8} seed=dram@r3+7{} prob=0.5\n"
+		"\n.engine gpsimd\n"
+		"\tiota dst=sbuf.f32[0+4]@0{2,2,2,2} terms=dram@r2-3{10,1,2,3,4}\n"
+		"\tpartition_reduce dst=sbuf.i32[0+1]@0{8} src=sbuf.i32[0+4]@64{8} func=bitwise_or\n"
+		"\tlocal_gather dst=sbuf.f32[0+16]@0{8} src=sbuf.f32[0+16]@64{8} index=sbuf.u16[0+16]@96{1} func=4\n"
+		"\ttopk dst=sbuf.bf16[0+4]@0{3} src=sbuf.bf16[0+4]@64{8} index=sbuf.u32[0+4]@96{3}\n"
+		"\tsequence_bounds dst=sbuf.f32[0+1]@0{16} src=sbuf.f32[0+1]@64{8}\n"
+		"\n.engine sync\n"
+		"\tdma_gather dst=sbuf.f32[0+4]@0{8} src=dram.f32@r1{8,1} index=sbuf.u32[0+4]@96{1}"
+		" ring=2 func1=r5 drop\n"
+		"\tdma_scatter dst=dram.f32@r1{8,1} src=sbuf.f32[0+4]@64{8} index=dram.u32@r6{1}"
+		" ring=2 func1=r5 accumulate\n"
+		"\tdma_transpose dst=sbuf.bf16[0+8]@0{4} src=dram.bf16@r1{8,1} ring=2\n";
+	struct kiln_asm *as = kiln_asm_create(2);
+	const struct kiln_operand x = kiln_tile1(KILN_SBUF, KILN_F32, 0, 4, 64, 8);
+	const struct kiln_operand y = kiln_tile1(KILN_SBUF, KILN_F32, 0, 4, 0, 8);
+	const struct kiln_operand u8 = kiln_tile1(KILN_SBUF, KILN_U8, 0, 4, 96, 8);
+	const struct kiln_operand max = kiln_tile1(KILN_SBUF, KILN_F32, 0, 4, 160, 1);
+	const struct kiln_operand list = kiln_tile1(KILN_SBUF, KILN_U32, 0, 4, 96, 1);
+	struct kiln_operand words = kiln_dram(6, 0, 1, 0);
+	const struct kiln_column col = { .space = KILN_SBUF, .dtype = KILN_F32, .addr = 128 };
+	const struct kiln_scalar column = kiln_col(KILN_SBUF, KILN_F32, 128, 0);
+	const int32_t steps[] = { 1, 2, 3, 4 };
+	struct kiln_program_header *program;
+	size_t bytes;
+	char *text;
+
+#define T(dtype, partitions, addr, n) kiln_tile1(KILN_SBUF, KILN_##dtype, 0, partitions, addr, n)
+	words.dtype = KILN_U32;
+	kiln_asm_load_stationary_tile(as, kiln_tile1(KILN_SBUF, KILN_BF16, 64, 64, 0, 64), 64, 64, 64);
+	kiln_asm_matmul_tile(as, kiln_tile1(KILN_PSUM, KILN_F32, 64, 64, 0, 32),
+			     kiln_tile1(KILN_SBUF, KILN_BF16, 64, 64, 0, 32), 64, 64, true);
+	kiln_asm_load_stationary_double(as, kiln_tile2(KILN_SBUF, KILN_F8E4M3, 0, 128, 0, 2, 128, 128, 1));
+	kiln_asm_matmul_double(as, psum(128, 0, 512),
+			       kiln_tile2(KILN_SBUF, KILN_F8E4M3, 0, 128, 0, 2, 512, 512, 1), false);
+	kiln_asm_load_register(as, KILN_TENSOR, 9, T(I32, 1, 4, 1));
+	kiln_asm_tensor_copy(as, KILN_VECTOR, T(BF16, 4, 0, 8), x);
+	kiln_asm_flags(as, KILN_VECTOR, KILN_F_STOCHASTIC);
+	kiln_asm_tensor_reduce_dims(as, T(F32, 4, 0, 2), KILN_ALU_ADD,
+				    kiln_tile3(KILN_SBUF, KILN_F32, 0, 4, 64, 2, 4, 2, 2, 2, 1), 2);
+	kiln_asm_tensor_scalar_reduce(as, y, x, KILN_ALU_MULTIPLY, kiln_const(2), KILN_ALU_MAX, col,
+				      KILN_F_REVERSE0);
+	kiln_asm_select_reduce(as, y, u8, x, kiln_const(1), col, KILN_F_REVERSE_PRED);
+	kiln_asm_range_select(as, y, x, KILN_ALU_GE, col, KILN_ALU_LT, col, 3, -1, &max);
+	kiln_asm_flags(as, KILN_VECTOR, KILN_F_CONTINUE);
+	kiln_asm_tensor_copy_predicated(as, y, x, u8, true);
+	kiln_asm_tensor_tensor_scan(as, y, x, KILN_ALU_MULTIPLY, column, KILN_ALU_ADD, y, 0);
+	kiln_asm_transpose32(as, T(F32, 8, 0, 4), x);
+	kiln_asm_stream_shuffle(as, T(F32, 32, 0, 8), T(F32, 32, 64, 8), col);
+	kiln_asm_max8(as, y, x);
+	kiln_asm_find_index8(as, T(U32, 4, 0, 8), x, y);
+	kiln_asm_match_replace8(as, y, x, y, 5, &col);
+	kiln_asm_bn_stats(as, T(F32, 4, 0, 6), x);
+	kiln_asm_bn_aggr(as, T(F32, 4, 0, 2), T(F32, 4, 64, 6));
+	kiln_asm_rng(as, KILN_VECTOR, y, 3, 7);
+	kiln_asm_dropout(as, y, x, kiln_const(0.5), 3, 7);
+	kiln_asm_iota(as, kiln_tile4(KILN_SBUF, KILN_F32, 0, 4, 0, 2, 8, 2, 4, 2, 2, 2, 1), 2, -3, 10,
+		      steps);
+	kiln_asm_partition_reduce(as, T(I32, 1, 0, 8), KILN_ALU_BITWISE_OR, T(I32, 4, 64, 8));
+	kiln_asm_local_gather(as, T(F32, 16, 0, 8), T(F32, 16, 64, 8), T(U16, 16, 96, 1), 4);
+	kiln_asm_topk(as, T(BF16, 4, 0, 3), T(U32, 4, 96, 3), T(BF16, 4, 64, 8));
+	kiln_asm_sequence_bounds(as, T(F32, 1, 0, 16), T(F32, 1, 64, 8));
+	kiln_asm_dma_gather(as, KILN_SYNC, 2, y, kiln_dram(1, 0, 8, 1), list, 5, KILN_F_DROP);
+	kiln_asm_dma_scatter(as, KILN_SYNC, 2, kiln_dram(1, 0, 8, 1), x, words, 5, KILN_F_ACCUMULATE);
+	kiln_asm_dma_transpose(as, KILN_SYNC, 2, T(BF16, 8, 0, 4), kiln_dram(1, 0, 8, 1));
+#undef T
+	program = finish(as, &bytes);
+	if (program) {
+		text = print(program, bytes);
+		ok(!strcmp(text, want), "each call writes its instruction");
+		for (const char *a = text, *b = want; strcmp(text, want) && *a && *b;) {
+			size_t n = strcspn(a, "\n"), k = strcspn(b, "\n");
+
+			if (n != k || memcmp(a, b, n))
+				printf("# expected %.*s\n# got      %.*s\n", (int)k, b, (int)n, a);
+			a += n + (a[n] == '\n');
+			b += k + (b[k] == '\n');
+		}
+		free(text);
+		free(program);
+	}
+	kiln_asm_destroy(as);
+
+	as = kiln_asm_create(2);
+	kiln_asm_tensor_copy(as, KILN_VECTOR, y, x);
+	kiln_asm_flags(as, KILN_VECTOR, KILN_F_STOCHASTIC);
+	ok(kiln_asm_error(as) && strstr(kiln_asm_error(as), "not rounded at random"),
+	   "a flag that does not fit");
+	kiln_asm_destroy(as);
+}
+
 int main(void)
 {
+	calls();
 	layout();
 	sequencer();
 	by_name();

@@ -161,6 +161,24 @@ struct kiln_operand kiln_tile3(enum kiln_space space, enum kiln_dtype dtype,
 	return op;
 }
 
+struct kiln_operand kiln_tile4(enum kiln_space space, enum kiln_dtype dtype,
+			       unsigned int partition, unsigned int partitions,
+			       uint32_t addr, unsigned int n0, int stride0,
+			       unsigned int n1, int stride1,
+			       unsigned int n2, int stride2,
+			       unsigned int n3, int stride3)
+{
+	struct kiln_operand op = kiln_tile3(space, dtype, partition, partitions, addr,
+					    n0, stride0, n1, stride1, n2, stride2);
+
+	op.ndim = 4;
+	op.size[3] = n3 > UINT16_MAX ? 0 : n3;
+	op.stride[3] = stride3;
+	if (op.stride[3] != stride3)
+		op.size[0] = 0;
+	return op;
+}
+
 struct kiln_operand kiln_at(struct kiln_operand tile, unsigned int reg)
 {
 	tile.reg = byte(reg);
@@ -206,12 +224,23 @@ struct kiln_scalar kiln_col(enum kiln_space space, enum kiln_dtype dtype, uint32
 
 /* ------------------------------------------------------------------ emit -- */
 
+static bool check_insn(struct kiln_asm *as, enum kiln_engine e, const struct kiln_insn *insn)
+{
+	/* Targets of branches: see kiln_asm_finish() */
+	struct kiln_check check = text_check(as->generation, UINT32_MAX, MAX_ARGS * 8);
+	char why[160];
+
+	if (kiln_check_insn(&check, e, insn) == KILN_FITS)
+		return true;
+	text_complaint(&check, why, sizeof(why));
+	fail(as, e, kiln_rules[insn->opcode].engines ? insn->opcode : 256, "%s", why);
+	return false;
+}
+
 /* Append an instruction that the rules let pass. */
 static struct kiln_insn *append(struct kiln_asm *as, enum kiln_engine e,
 				const struct kiln_insn *insn)
 {
-	/* Targets of branches: see kiln_asm_finish() */
-	struct kiln_check check = text_check(as->generation, UINT32_MAX, MAX_ARGS * 8);
 	struct stream *s;
 
 	if (as->failed)
@@ -220,13 +249,8 @@ static struct kiln_insn *append(struct kiln_asm *as, enum kiln_engine e,
 		fail(as, e, 256, "engine %d does not exist", (int)e);
 		return NULL;
 	}
-	if (kiln_check_insn(&check, e, insn) != KILN_FITS) {
-		char why[160];
-
-		text_complaint(&check, why, sizeof(why));
-		fail(as, e, kiln_rules[insn->opcode].engines ? insn->opcode : 256, "%s", why);
+	if (!check_insn(as, e, insn))
 		return NULL;
-	}
 	s = &as->stream[e];
 	if (s->count == s->room) {
 		uint32_t room = s->room ? s->room * 2 : 64;
@@ -295,6 +319,18 @@ void kiln_asm_post(struct kiln_asm *as, enum kiln_engine engine, unsigned int se
 			return;
 		}
 	fail(as, engine, insn->opcode, "the instruction before has two posts already");
+}
+
+void kiln_asm_flags(struct kiln_asm *as, enum kiln_engine engine, unsigned int flags)
+{
+	struct kiln_insn *insn = last(as, engine, "a flag"), with;
+
+	if (!insn)
+		return;
+	with = *insn;
+	with.flags |= byte(flags);
+	if (check_insn(as, engine, &with))
+		*insn = with;
 }
 
 void kiln_asm_label(struct kiln_asm *as, enum kiln_engine engine, uint32_t label)
@@ -581,6 +617,53 @@ void kiln_asm_dma_dram(struct kiln_asm *as, enum kiln_engine engine, unsigned in
 	append(as, engine, &insn);
 }
 
+/* DMA_GATHER and DMA_SCATTER: which of dst and src is DRAM. */
+static void by_index(struct kiln_asm *as, enum kiln_engine e, struct kiln_insn *insn,
+		     struct kiln_operand *rows, const struct kiln_operand *tile)
+{
+	if (!check_base(as, e, rows) || !check_base(as, e, &insn->src[1]))
+		return;
+	rows->dtype = tile->dtype;
+	append(as, e, insn);
+}
+
+void kiln_asm_dma_gather(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
+			 struct kiln_operand dst, struct kiln_operand rows,
+			 struct kiln_operand index, unsigned int rows_reg, unsigned int flags)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_DMA_GATHER, .func = byte(ring), .func1 = byte(rows_reg),
+		.flags = byte(flags), .dst = dst, .src = { rows, index },
+	};
+
+	by_index(as, engine, &insn, &insn.src[0], &insn.dst);
+}
+
+void kiln_asm_dma_scatter(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
+			  struct kiln_operand rows, struct kiln_operand src,
+			  struct kiln_operand index, unsigned int rows_reg, unsigned int flags)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_DMA_SCATTER, .func = byte(ring), .func1 = byte(rows_reg),
+		.flags = byte(flags), .dst = rows, .src = { src, index },
+	};
+
+	by_index(as, engine, &insn, &insn.dst, &insn.src[0]);
+}
+
+void kiln_asm_dma_transpose(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
+			    struct kiln_operand dst, struct kiln_operand src)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_DMA_TRANSPOSE, .func = byte(ring), .dst = dst, .src = { src },
+	};
+
+	if (!check_base(as, engine, &src))
+		return;
+	insn.src[0].dtype = dst.dtype;
+	append(as, engine, &insn);
+}
+
 /* ----------------------------------------------------------------- Tensor -- */
 
 void kiln_asm_load_stationary(struct kiln_asm *as, struct kiln_operand src)
@@ -604,6 +687,49 @@ void kiln_asm_matmul(struct kiln_asm *as, struct kiln_operand dst, struct kiln_o
 void kiln_asm_transpose(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src)
 {
 	struct kiln_insn insn = { .opcode = KILN_OP_TRANSPOSE, .dst = dst, .src = { src } };
+
+	append(as, KILN_TENSOR, &insn);
+}
+
+void kiln_asm_load_stationary_tile(struct kiln_asm *as, struct kiln_operand src,
+				   unsigned int rows, unsigned int columns, unsigned int column)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_LOAD_STATIONARY, .func = byte(rows), .func1 = byte(columns),
+		.src = { src }, .imm = { column },
+	};
+
+	append(as, KILN_TENSOR, &insn);
+}
+
+void kiln_asm_matmul_tile(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src,
+			  unsigned int rows, unsigned int columns, bool accumulate)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_MATMUL, .func = byte(rows), .func1 = byte(columns),
+		.flags = accumulate ? KILN_F_ACCUMULATE : 0, .dst = dst, .src = { src },
+	};
+
+	append(as, KILN_TENSOR, &insn);
+}
+
+void kiln_asm_load_stationary_double(struct kiln_asm *as, struct kiln_operand src)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_LOAD_STATIONARY, .flags = KILN_F_DOUBLE_ROW, .src = { src },
+	};
+
+	append(as, KILN_TENSOR, &insn);
+}
+
+void kiln_asm_matmul_double(struct kiln_asm *as, struct kiln_operand dst,
+			    struct kiln_operand src, bool accumulate)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_MATMUL,
+		.flags = KILN_F_DOUBLE_ROW | (accumulate ? KILN_F_ACCUMULATE : 0),
+		.dst = dst, .src = { src },
+	};
 
 	append(as, KILN_TENSOR, &insn);
 }
@@ -743,6 +869,238 @@ void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 	insn.src[1].dram.offset = offset;
 	set_steps(&insn, partition_step, step, src.ndim);
 	append(as, KILN_GPSIMD, &insn);
+}
+
+void kiln_asm_iota(struct kiln_asm *as, struct kiln_operand dst, unsigned int base,
+		   int32_t offset, int32_t partition_step, const int32_t *step)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_IOTA, .dst = dst, .src = { [1] = { .space = KILN_DRAM } },
+	};
+
+	insn.src[1].dram.base = byte(base);
+	insn.src[1].dram.offset = offset;
+	set_steps(&insn, partition_step, step, dst.ndim);
+	append(as, KILN_GPSIMD, &insn);
+}
+
+void kiln_asm_tensor_reduce_dims(struct kiln_asm *as, struct kiln_operand dst,
+				 enum kiln_alu func, struct kiln_operand src, unsigned int dims)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_TENSOR_REDUCE, .func = byte(func), .func1 = byte(dims),
+		.dst = dst, .src = { src },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_tensor_scalar_reduce(struct kiln_asm *as, struct kiln_operand dst,
+				   struct kiln_operand src, enum kiln_alu func,
+				   struct kiln_scalar s0, enum kiln_alu func1,
+				   struct kiln_column result, unsigned int flags)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_TENSOR_SCALAR_REDUCE, .func = byte(func), .func1 = byte(func1),
+		.flags = byte(flags), .dst = dst, .src = { src }, .col = { s0.col, result },
+		.imm = { s0.imm },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_select_reduce(struct kiln_asm *as, struct kiln_operand dst,
+			    struct kiln_operand predicate, struct kiln_operand on_true,
+			    struct kiln_scalar on_false, struct kiln_column max,
+			    unsigned int flags)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_SELECT, .flags = byte(flags | KILN_F_REDUCE), .dst = dst,
+		.src = { on_true, predicate }, .col = { on_false.col, max },
+		.imm = { on_false.imm },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_range_select(struct kiln_asm *as, struct kiln_operand dst,
+			   struct kiln_operand src, enum kiln_alu func,
+			   struct kiln_column bound0, enum kiln_alu func1,
+			   struct kiln_column bound1, float start, float otherwise,
+			   const struct kiln_operand *max)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_RANGE_SELECT, .func = byte(func), .func1 = byte(func1),
+		.dst = dst, .src = { src }, .col = { bound0, bound1 },
+		.imm = { start, otherwise },
+	};
+
+	if (max)
+		insn.src[1] = *max;
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_tensor_copy_predicated(struct kiln_asm *as, struct kiln_operand dst,
+				     struct kiln_operand src, struct kiln_operand predicate,
+				     bool reverse)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_TENSOR_COPY_PREDICATED,
+		.flags = reverse ? KILN_F_REVERSE_PRED : 0, .dst = dst, .src = { src, predicate },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_tensor_tensor_scan(struct kiln_asm *as, struct kiln_operand dst,
+				 struct kiln_operand a, enum kiln_alu func,
+				 struct kiln_scalar initial, enum kiln_alu func1,
+				 struct kiln_operand b, unsigned int flags)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_TENSOR_TENSOR_SCAN, .func = byte(func), .func1 = byte(func1),
+		.flags = byte(flags), .dst = dst, .src = { a, b }, .col = { initial.col },
+		.imm = { initial.imm },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_stream_shuffle(struct kiln_asm *as, struct kiln_operand dst,
+			     struct kiln_operand src, struct kiln_column mask)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_STREAM_SHUFFLE, .dst = dst, .src = { src }, .col = { mask },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+/* What has tiles only. */
+static void tiles(struct kiln_asm *as, enum kiln_engine e, unsigned int code,
+		  struct kiln_operand dst, struct kiln_operand src)
+{
+	struct kiln_insn insn = { .opcode = code, .dst = dst, .src = { src } };
+
+	append(as, e, &insn);
+}
+
+void kiln_asm_transpose32(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src)
+{
+	tiles(as, KILN_VECTOR, KILN_OP_TRANSPOSE32, dst, src);
+}
+
+void kiln_asm_max8(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src)
+{
+	tiles(as, KILN_VECTOR, KILN_OP_MAX8, dst, src);
+}
+
+void kiln_asm_bn_stats(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src)
+{
+	tiles(as, KILN_VECTOR, KILN_OP_BN_STATS, dst, src);
+}
+
+void kiln_asm_bn_aggr(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src)
+{
+	tiles(as, KILN_VECTOR, KILN_OP_BN_AGGR, dst, src);
+}
+
+void kiln_asm_sequence_bounds(struct kiln_asm *as, struct kiln_operand dst,
+			      struct kiln_operand src)
+{
+	tiles(as, KILN_GPSIMD, KILN_OP_SEQUENCE_BOUNDS, dst, src);
+}
+
+void kiln_asm_find_index8(struct kiln_asm *as, struct kiln_operand dst,
+			  struct kiln_operand src, struct kiln_operand vals)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_FIND_INDEX8, .dst = dst, .src = { src, vals },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_match_replace8(struct kiln_asm *as, struct kiln_operand dst,
+			     struct kiln_operand src, struct kiln_operand vals, float value,
+			     const struct kiln_column *indices)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_MATCH_REPLACE8, .dst = dst, .src = { src, vals },
+		.imm = { value },
+	};
+
+	if (indices)
+		insn.col[0] = *indices;
+	append(as, KILN_VECTOR, &insn);
+}
+
+/* A seed stands as a pattern in DRAM. */
+static struct kiln_operand seed(unsigned int base, int32_t offset)
+{
+	return kiln_dram(base, offset, 0, 0);
+}
+
+void kiln_asm_rng(struct kiln_asm *as, enum kiln_engine engine, struct kiln_operand dst,
+		  unsigned int base, int32_t offset)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_RNG, .dst = dst, .src = { [1] = seed(base, offset) },
+	};
+
+	append(as, engine, &insn);
+}
+
+void kiln_asm_dropout(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src,
+		      struct kiln_scalar prob, unsigned int base, int32_t offset)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_DROPOUT, .dst = dst, .src = { src, seed(base, offset) },
+		.col = { prob.col }, .imm = { prob.imm },
+	};
+
+	append(as, KILN_VECTOR, &insn);
+}
+
+void kiln_asm_partition_reduce(struct kiln_asm *as, struct kiln_operand dst,
+			       enum kiln_alu func, struct kiln_operand src)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_PARTITION_REDUCE, .func = byte(func), .dst = dst,
+		.src = { src },
+	};
+
+	append(as, KILN_GPSIMD, &insn);
+}
+
+void kiln_asm_local_gather(struct kiln_asm *as, struct kiln_operand dst,
+			   struct kiln_operand src, struct kiln_operand index,
+			   unsigned int elements)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_LOCAL_GATHER, .func = byte(elements), .dst = dst,
+		.src = { src, index },
+	};
+
+	append(as, KILN_GPSIMD, &insn);
+}
+
+void kiln_asm_topk(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand index,
+		   struct kiln_operand src)
+{
+	struct kiln_insn insn = { .opcode = KILN_OP_TOPK, .dst = dst, .src = { src, index } };
+
+	append(as, KILN_GPSIMD, &insn);
+}
+
+void kiln_asm_load_register(struct kiln_asm *as, enum kiln_engine engine, unsigned int reg,
+			    struct kiln_operand src)
+{
+	struct kiln_insn insn = {
+		.opcode = KILN_OP_LOAD_REGISTER, .func = byte(reg), .src = { src },
+	};
+
+	append(as, engine, &insn);
 }
 
 /* ----------------------------------------------------------------- finish -- */

@@ -74,6 +74,12 @@ struct kiln_operand kiln_tile3(enum kiln_space space, enum kiln_dtype dtype,
 			       uint32_t addr, unsigned int n0, int stride0,
 			       unsigned int n1, int stride1,
 			       unsigned int n2, int stride2);
+struct kiln_operand kiln_tile4(enum kiln_space space, enum kiln_dtype dtype,
+			       unsigned int partition, unsigned int partitions,
+			       uint32_t addr, unsigned int n0, int stride0,
+			       unsigned int n1, int stride1,
+			       unsigned int n2, int stride2,
+			       unsigned int n3, int stride3);
 
 /* The same tile, with a register added to its address. */
 struct kiln_operand kiln_at(struct kiln_operand tile, unsigned int reg);
@@ -109,6 +115,12 @@ void kiln_asm_wait(struct kiln_asm *as, enum kiln_engine engine, unsigned int se
 /* The engine's last instruction, when complete, adds value to sem. Two at most. */
 void kiln_asm_post(struct kiln_asm *as, enum kiln_engine engine, unsigned int sem,
 		   unsigned int value);
+
+/*
+ * Flags for the engine's last instruction, which has to be a good one with them
+ * as it was without: KILN_F_STOCHASTIC, KILN_F_CONTINUE, ...
+ */
+void kiln_asm_flags(struct kiln_asm *as, enum kiln_engine engine, unsigned int flags);
 
 /* Name the engine's last instruction in faults and profiles. */
 void kiln_asm_label(struct kiln_asm *as, enum kiln_engine engine, uint32_t label);
@@ -178,6 +190,18 @@ void kiln_asm_dma(struct kiln_asm *as, enum kiln_engine engine, unsigned int rin
 void kiln_asm_dma_dram(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
 		       struct kiln_operand dst, struct kiln_operand src,
 		       struct kiln_operand shape);
+/*
+ * Row index[p] of DRAM to partition p of dst, or partition p of src to it. The
+ * register has the number of rows, 0: any row; flags: KILN_F_ACCUMULATE, KILN_F_DROP.
+ */
+void kiln_asm_dma_gather(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
+			 struct kiln_operand dst, struct kiln_operand rows,
+			 struct kiln_operand index, unsigned int rows_reg, unsigned int flags);
+void kiln_asm_dma_scatter(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
+			  struct kiln_operand rows, struct kiln_operand src,
+			  struct kiln_operand index, unsigned int rows_reg, unsigned int flags);
+void kiln_asm_dma_transpose(struct kiln_asm *as, enum kiln_engine engine, unsigned int ring,
+			    struct kiln_operand dst, struct kiln_operand src);
 
 /* ----------------------------------------------------------------- Tensor -- */
 
@@ -185,6 +209,15 @@ void kiln_asm_load_stationary(struct kiln_asm *as, struct kiln_operand src);
 void kiln_asm_matmul(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src,
 		     bool accumulate);
 void kiln_asm_transpose(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src);
+/* In a tile of so many rows and columns of the array: 32, 64 or 128, the matrix from column on. */
+void kiln_asm_load_stationary_tile(struct kiln_asm *as, struct kiln_operand src,
+				   unsigned int rows, unsigned int columns, unsigned int column);
+void kiln_asm_matmul_tile(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src,
+			  unsigned int rows, unsigned int columns, bool accumulate);
+/* Two rows of fp8 in each partition, the outermost dimension; from trn2 on. */
+void kiln_asm_load_stationary_double(struct kiln_asm *as, struct kiln_operand src);
+void kiln_asm_matmul_double(struct kiln_asm *as, struct kiln_operand dst,
+			    struct kiln_operand src, bool accumulate);
 
 /* ----------------------------------------------------------------- Scalar -- */
 
@@ -230,6 +263,67 @@ void kiln_asm_affine_select(struct kiln_asm *as, struct kiln_operand dst,
 			    struct kiln_operand src, enum kiln_alu func, float otherwise,
 			    unsigned int base, int32_t offset, int32_t partition_step,
 			    const int32_t *step);
+/* dst = the same v, over the dimensions of dst */
+void kiln_asm_iota(struct kiln_asm *as, struct kiln_operand dst, unsigned int base,
+		   int32_t offset, int32_t partition_step, const int32_t *step);
+
+/* Over the last dims dimensions of src. */
+void kiln_asm_tensor_reduce_dims(struct kiln_asm *as, struct kiln_operand dst,
+				 enum kiln_alu func, struct kiln_operand src, unsigned int dims);
+/* dst = src func s0; result = func1 over what each partition got */
+void kiln_asm_tensor_scalar_reduce(struct kiln_asm *as, struct kiln_operand dst,
+				   struct kiln_operand src, enum kiln_alu func,
+				   struct kiln_scalar s0, enum kiln_alu func1,
+				   struct kiln_column result, unsigned int flags);
+/* kiln_asm_select(), and the greatest of each partition; flags: KILN_F_REVERSE_PRED, ... */
+void kiln_asm_select_reduce(struct kiln_asm *as, struct kiln_operand dst,
+			    struct kiln_operand predicate, struct kiln_operand on_true,
+			    struct kiln_scalar on_false, struct kiln_column max,
+			    unsigned int flags);
+/* dst = start + i is within both bounds ? src : otherwise; max may be NULL. From trn2 on. */
+void kiln_asm_range_select(struct kiln_asm *as, struct kiln_operand dst,
+			   struct kiln_operand src, enum kiln_alu func,
+			   struct kiln_column bound0, enum kiln_alu func1,
+			   struct kiln_column bound1, float start, float otherwise,
+			   const struct kiln_operand *max);
+void kiln_asm_tensor_copy_predicated(struct kiln_asm *as, struct kiln_operand dst,
+				     struct kiln_operand src, struct kiln_operand predicate,
+				     bool reverse);
+/* dst[i] = (a[i] func dst[i - 1]) func1 b[i], with initial before the first */
+void kiln_asm_tensor_tensor_scan(struct kiln_asm *as, struct kiln_operand dst,
+				 struct kiln_operand a, enum kiln_alu func,
+				 struct kiln_scalar initial, enum kiln_alu func1,
+				 struct kiln_operand b, unsigned int flags);
+void kiln_asm_transpose32(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src);
+void kiln_asm_stream_shuffle(struct kiln_asm *as, struct kiln_operand dst,
+			     struct kiln_operand src, struct kiln_column mask);
+void kiln_asm_max8(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src);
+void kiln_asm_find_index8(struct kiln_asm *as, struct kiln_operand dst,
+			  struct kiln_operand src, struct kiln_operand vals);
+/* indices may be NULL. */
+void kiln_asm_match_replace8(struct kiln_asm *as, struct kiln_operand dst,
+			     struct kiln_operand src, struct kiln_operand vals, float value,
+			     const struct kiln_column *indices);
+void kiln_asm_bn_stats(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src);
+void kiln_asm_bn_aggr(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src);
+/* The seed is base register + offset. */
+void kiln_asm_rng(struct kiln_asm *as, enum kiln_engine engine, struct kiln_operand dst,
+		  unsigned int base, int32_t offset);
+void kiln_asm_dropout(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand src,
+		      struct kiln_scalar prob, unsigned int base, int32_t offset);
+void kiln_asm_partition_reduce(struct kiln_asm *as, struct kiln_operand dst,
+			       enum kiln_alu func, struct kiln_operand src);
+/* So many elements for each index. */
+void kiln_asm_local_gather(struct kiln_asm *as, struct kiln_operand dst,
+			   struct kiln_operand src, struct kiln_operand index,
+			   unsigned int elements);
+void kiln_asm_topk(struct kiln_asm *as, struct kiln_operand dst, struct kiln_operand index,
+		   struct kiln_operand src);
+void kiln_asm_sequence_bounds(struct kiln_asm *as, struct kiln_operand dst,
+			      struct kiln_operand src);
+/* A register of the engine from one integer in SBUF. */
+void kiln_asm_load_register(struct kiln_asm *as, enum kiln_engine engine, unsigned int reg,
+			    struct kiln_operand src);
 
 /* ------------------------------------------------------------------- text -- */
 
