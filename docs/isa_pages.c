@@ -178,23 +178,35 @@ static const char *shape(uint8_t code)
 	return docs[code];
 }
 
-static void example(const char *name)
+static bool example(const char *path)
 {
-	char path[128];
-	FILE *file;
+	FILE *file = fopen(path, "r");
 	int c;
 
-	snprintf(path, sizeof(path), "docs/isa/%s.kasm", name);
-	file = fopen(path, "r");
-	if (!file) {
-		fprintf(stderr, "%s: an example is wanted for each instruction of isa.def\n", path);
-		exit(1);
-	}
+	if (!file)
+		return false;
 	printf("\n```kiln\n");
 	while ((c = getc(file)) != EOF)
 		putchar(c);
 	printf("```\n");
 	fclose(file);
+	return true;
+}
+
+/* docs/isa/NAME.kasm, and what more there is: NAME-2.kasm, ... */
+static void examples(const char *name)
+{
+	char path[128];
+	int n = 1;
+
+	snprintf(path, sizeof(path), "docs/isa/%s.kasm", name);
+	if (!example(path)) {
+		fprintf(stderr, "%s: an example is wanted for each instruction of isa.def\n", path);
+		exit(1);
+	}
+	do {
+		snprintf(path, sizeof(path), "docs/isa/%s-%d.kasm", name, ++n);
+	} while (example(path));
 }
 
 static void pages(void)
@@ -230,7 +242,7 @@ static void pages(void)
 			}
 			flags(rule->flags);
 		}
-		example(rule->name);
+		examples(rule->name);
 	}
 }
 
