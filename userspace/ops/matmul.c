@@ -47,6 +47,7 @@
 #define CHUNK_TILES	8	/* the most k tiles of a chunk */
 #define SPLIT		4096
 #define MAX_WHOLE_K	(1u << 20)	/* so that low stays below 2^22 */
+#define LATE_BYTES	(64 << 10)	/* of SBUF, for a row of results */
 #define MAX_BLOCK	240	/* row tiles; a stride has 16 bits */
 
 enum {
@@ -65,6 +66,7 @@ enum {
 	SEM_BIAS_FULL	= 110,
 	SEM_BIAS_FREE	= 111,
 	SEM_ONES	= 112,
+	SEM_END		= 113,	/* all is multiplied */
 	SEM_RESIDUAL	= 120,	/* + bank: it is in SBUF, where the result will be */
 	SEM_ACTIVATED	= 128,	/* + bank: in PSUM */
 };
@@ -101,7 +103,8 @@ struct gen {
 	uint32_t kc, chunks, k_last;	/* k tiles of a chunk; chunks; rows of k in the last */
 	uint32_t gm, nb;
 	uint32_t block_rows;
-	uint32_t out;			/* SBUF: the results of all banks, twice */
+	uint32_t out, out_places;	/* SBUF: the results of all banks, as often */
+	bool late;			/* they are stored at the end */
 	struct side a, b;
 	unsigned int t_banks;
 	uint32_t ones, bias, bias_bytes;	/* SBUF: a row of ones; the bias of a panel, twice */
@@ -632,7 +635,8 @@ static void chunk(struct gen *g, const struct group *group, uint32_t k, bool fir
 /*
  * Two banks beside each other are stored together, in longer rows: a unit. It
  * has two places in SBUF that take turns, so that what waits in the queues of
- * the DMA engines does not hold up the banks.
+ * the DMA engines does not hold up the banks. A single row has a place for each
+ * panel and is stored at the end: nothing is written while the matrix streams.
  */
 static unsigned int unit_of(const struct gen *g, unsigned int bank)
 {
@@ -648,7 +652,10 @@ static void flip_out(struct gen *g, enum kiln_engine e, unsigned int bank)
 {
 	unsigned int reg = g->out_reg[e][unit_of(g, bank)];
 
-	kiln_asm_xori(g->as, e, reg, reg, g->out ^ (g->out + out_bytes(g)));
+	if (g->late)
+		bump(g, e, reg, out_bytes(g));
+	else
+		kiln_asm_xori(g->as, e, reg, reg, g->out ^ (g->out + out_bytes(g)));
 }
 
 /* Who takes the results of a bank to SBUF. */
@@ -998,7 +1005,10 @@ static void layout(struct gen *g, unsigned int generation)
 
 	columns = kiln_min(mm->n, g->nb * BANK_COLS);
 	panels = kiln_ceil_div(mm->n, g->nb * BANK_COLS);
-	g->out = take(&top, 2 * out_bytes(g));
+	g->late = mm->m == 1 && !many(mm) && !mm->residual &&
+		  (uint64_t)panels * out_bytes(g) <= LATE_BYTES;
+	g->out_places = g->late ? panels : 2;
+	g->out = take(&top, g->out_places * out_bytes(g));
 	if (mm->bias) {
 		g->ones = take(&top, PART * kiln_dtype_bytes(g->bias_type));
 		g->bias_bytes = KILN_ALIGN_UP(columns * kiln_dtype_bytes(g->bias_type), 64u);
@@ -1144,7 +1154,7 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	for (i = 0; i < g->gm * g->nb; i++) {
 		kiln_asm_nop(as, KILN_VECTOR);
 		kiln_asm_post(as, KILN_VECTOR, SEM_BANK_FREE + i, 1);
-		kiln_asm_post(as, KILN_VECTOR, SEM_OUT_FREE + i, 2);
+		kiln_asm_post(as, KILN_VECTOR, SEM_OUT_FREE + i, g->out_places);
 	}
 	for (i = 0; i < g->gm * ((g->nb + 1) / 2); i++) {
 		static const enum kiln_engine users[] = { KILN_VECTOR, KILN_SCALAR, KILN_GPSIMD };
@@ -1174,6 +1184,8 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 		g->to_residual = kiln_asm_reg(as, KILN_GPSIMD);
 		kiln_asm_ldarg(as, KILN_GPSIMD, g->to_residual, 4);
 	}
+	if (g->late)
+		kiln_asm_wait(as, KILN_GPSIMD, SEM_END, 1);
 	kiln_asm_loop(as, mm->outer);
 	kiln_asm_loop(as, mm->batch);
 	kiln_asm_addi(as, KILN_SYNC, g->a_block, g->a_batch, 0);
@@ -1195,6 +1207,10 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	     (int64_t)(mm->outer_b - mm->batch * mm->stride_b) * type_size(mm->type));
 	bump(g, KILN_GPSIMD, g->c_batch, (int64_t)(mm->outer_c - mm->batch * mm->stride_c) * g->os);
 	kiln_asm_loop_end(as);
+	if (g->late) {
+		kiln_asm_nop(as, KILN_TENSOR);
+		kiln_asm_post(as, KILN_TENSOR, SEM_END, 1);
+	}
 	return 0;
 }
 
