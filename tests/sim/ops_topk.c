@@ -2,7 +2,7 @@
 /* Top-k against sorting, to the bit: nothing is computed. */
 #include "ops_test.h"
 
-#define ROOM	(8u << 20)	/* bytes of a tensor */
+#define ROOM	(12u << 20)	/* bytes of a tensor */
 
 static struct tensor tx, tv, ti;
 static const void *row_data;
@@ -80,6 +80,9 @@ int main(void)
 		{ 1, 1, 1 }, { 3, 2, 2 }, { 129, 7, 5 }, { 128, 8, 8 }, { 127, 9, 9 },
 		{ 300, 128, 2 }, { 130, 64, 17 }, { 5, 1000, 40 }, { 2, 16384, 1 }, { 2, 16384, 100 },
 		{ 1, 129, 127 },
+		/* in chunks */
+		{ 2, 16385, 1 }, { 130, 16400, 9 }, { 3, 50000, 50 }, { 1, 131072, 1024 },
+		{ 2, 152064, 40 }, { 1, 1000003, 5 },
 	};
 	struct kiln_topk d = { .type = KILN_TYPE_F32, .rows = 2, .width = 9, .k = 3 }, e;
 	unsigned int i;
@@ -108,7 +111,9 @@ int main(void)
 	e = d, e.k = 10, refused(e, -EINVAL, "10 of 9");
 	e = d, e.k = 0, refused(e, -EINVAL, "0 of 9");
 	e = d, e.rows = 0, refused(e, -EINVAL, "0 rows");
-	e = d, e.width = 16385, refused(e, -ENOTSUP, "16385");
+	e = d, e.width = 131073, e.k = 1024, refused(e, -ENOTSUP, "at most 131072");
+	e = d, e.width = (1 << 24) + 1, refused(e, -ENOTSUP, "at most 16777216");
+	e = d, e.width = 5000, e.k = 1025, refused(e, -ENOTSUP, "at most 1024");
 	e = d, e.ldx = 8, refused(e, -EINVAL, "ldx is 8");
 	e = d, e.values = 0, refused(e, -EINVAL, "values at 0x0");
 	e = d, e.indices++, refused(e, -EINVAL, "indices");

@@ -331,10 +331,13 @@ int kiln_reduce(struct kiln_ops *ops, const struct kiln_reduce *reduce,
  * are: values and indices are [rows, k], dense. Of equals the first comes first;
  * NaN comes before everything, +0 before -0. k = 1 is the argmax. Where fewer
  * than k elements are more than -infinity, the indices of the rest say nothing.
+ *
+ * width is at most 2^24, and at most 16384 times as often as k, rounded up to
+ * eights, goes into 8192: 131072 for k = 1024.
  */
 struct kiln_topk {
 	enum kiln_type type;		/* of x and values; indices are u32 */
-	uint32_t rows, width;		/* at least 1; width up to 16384 */
+	uint32_t rows, width;		/* at least 1 */
 	uint32_t k;			/* 1 to width, up to 1024 */
 	uint32_t ldx;			/* elements from row to row; 0: dense */
 	uint64_t x, values, indices;	/* device addresses, aligned to the element */

@@ -147,7 +147,8 @@ struct gen {
 	struct turn mk[KILN_ENGINES], dist[KILN_ENGINES];
 	struct turn slope;			/* Vector: -slope / scale of the rows of a body */
 	unsigned int distance;			/* GpSimd: of the first row and key of an item */
-	unsigned int mask, mask_body, mask_left;	/* Sync: of the item; of the body; bodies of the batch */
+	/* Sync: mask of the item, of the body; bodies left of the batch */
+	unsigned int mask, mask_body, mask_left;
 	unsigned int max_prev;			/* GpSimd: the slot before */
 	unsigned int q, k, v_dram, k_head, v_head;	/* Sync: device addresses */
 	unsigned int out_dram;			/* GpSimd */
@@ -461,8 +462,8 @@ static void change_scores(struct gen *g, const struct item *it, bool body_last)
 		struct kiln_operand raw = slot(KILN_PSUM, &g->s[KILN_SCALAR], KILN_F32, m, 0, n);
 
 		kiln_asm_wait(as, KILN_SCALAR, SEM_S_FULL, 1);
-		kiln_asm_activation(as, raw, KILN_ACT_TANH, raw, kiln_const(at->scale / at->softcap),
-				    kiln_const(0), NULL);
+		kiln_asm_activation(as, raw, KILN_ACT_TANH, raw,
+				    kiln_const(at->scale / at->softcap), kiln_const(0), NULL);
 		kiln_asm_post(as, KILN_SCALAR, SEM_CAP_FULL, 1);
 		kiln_asm_wait(as, KILN_VECTOR, SEM_CAP_FULL, 1);
 	} else {

@@ -222,7 +222,8 @@ static void load_transposed(struct gen *g, struct side *s, unsigned int i, uint3
 		uint32_t kp = kiln_min(PART, k - j * PART);
 
 		kiln_asm_transpose(g->as,
-				   kiln_tile1(KILN_PSUM, type, 0, kp, psum + j * PART * g->ns, rows),
+				   kiln_tile1(KILN_PSUM, type, 0, kp, psum + j * PART * g->ns,
+					      rows),
 				   kiln_tile1(KILN_SBUF, type, 0, rows, nat + j * PART * g->ns,
 					      kp));
 	}
@@ -281,8 +282,8 @@ static void load_direct(struct gen *g, struct side *s, uint32_t j, uint32_t free
 	base = based(g, KILN_SYNC, s->dram, g->sync_tmp, j * PART * s->step_k, &rest);
 	if (g->pairs)
 		kiln_asm_dma(g->as, KILN_SYNC, s->ring + j,
-			     kiln_at(kiln_tile2(KILN_SBUF, s->type, 0, kp, at, 2, s->pitch, free, 1),
-				     s->dst[KILN_SYNC]),
+			     kiln_at(kiln_tile2(KILN_SBUF, s->type, 0, kp, at, 2, s->pitch, free,
+						1), s->dst[KILN_SYNC]),
 			     kiln_dram2(base, rest, 2 * s->row_elems, s->row_elems, 1));
 	else
 		kiln_asm_dma(g->as, KILN_SYNC, s->ring + j,

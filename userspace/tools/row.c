@@ -321,7 +321,8 @@ static double apply(enum kiln_unary_func func, double x)
 static double apply_error(enum kiln_unary_func func, double x, double moved)
 {
 	double y = apply(func, x), up = apply(func, x + moved), down = apply(func, x - moved);
-	double e = 14 * U * fabs(y) + (func >= KILN_UNARY_SIN && func <= KILN_UNARY_COS ? 2 * U : 0);
+	bool wave = func == KILN_UNARY_SIN || func == KILN_UNARY_COS;
+	double e = 14 * U * fabs(y) + (wave ? 2 * U : 0);
 
 	if (!isfinite(y) || !moved)
 		return e;
@@ -943,8 +944,8 @@ static void topk_row(struct run *r, uint64_t row)
 			      all[j].value, 0, row, j);
 		/* Of -infinity the place says nothing. */
 		if (all[j].value != -INFINITY)
-			check_element(&r->w.check, ((const uint32_t *)r->indices.host)[row * d->k + j],
-				      all[j].index, 0, row, j);
+			check_element(&r->w.check, element(r->indices.host, KILN_TYPE_I32,
+							   row * d->k + j), all[j].index, 0, row, j);
 	}
 	free(all);
 }
