@@ -57,9 +57,9 @@ CPUS=${CPUS:-2} KILN_CONSOLE=$dir/console tests/machine/guest -- '
 	done_testing' 2>"$dir/err" | tests/machine/tree python3 tests/host/_qmp.py | tee "$dir/out"
 rc=${PIPESTATUS[0]}
 [ "$rc" -eq 0 ] || sed 's/^/# /' "$dir/err"
-if grep -qE 'BUG:|WARNING:|Oops:|Call Trace:|refcount_t:|Kernel panic|hung task' "$dir/console"; then
+if ! tests/machine/reports "$dir/console" >"$dir/said"; then
 	echo "# the kernel log is not clean"
-	grep -E -m 3 -A 12 'BUG:|WARNING:|Oops:|Call Trace:|refcount_t:|Kernel panic|hung task' "$dir/console" | sed 's/^/# /'
+	sed 's/^/# /' "$dir/said"
 	exit 1
 fi
 exit "$rc"
