@@ -258,12 +258,21 @@ u64 kiln_bo_hbm_room(struct kiln_device *kdev)
 
 /* -------------------------------------------------------------- objects -- */
 
+static enum kiln_resource kiln_bo_resource(u32 flags)
+{
+	return flags & DRM_KILN_BO_HBM ? KILN_RES_HBM : KILN_RES_SYSTEM;
+}
+
 static void kiln_bo_free(struct ttm_buffer_object *tbo)
 {
 	struct kiln_bo *bo = to_kiln_bo_ttm(tbo);
 
 	if (tbo->base.import_attach)
 		drm_prime_gem_destroy(&tbo->base, tbo->sg);
+	if (bo->user) {
+		kiln_user_force(bo->user, kiln_bo_resource(bo->flags), tbo->base.size, 0);
+		kiln_user_put(bo->user);
+	}
 	drm_gem_object_release(&tbo->base);
 	kfree(bo);
 }
@@ -495,6 +504,7 @@ static const struct drm_gem_object_funcs kiln_bo_funcs = {
 int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct kiln_device *kdev = to_kiln_device(drm);
+	struct kiln_user *user = to_kiln_file(file)->user;
 	struct drm_kiln_bo_create *args = data;
 	struct kiln_bo *bo;
 	u32 handle;
@@ -513,9 +523,15 @@ int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 			  (u64)totalram_pages() << PAGE_SHIFT))
 		return kiln_bad(kdev, -ENOMEM, "size %#llx is more than there is", args->size);
 
+	ret = kiln_user_charge(user, kiln_bo_resource(args->flags), 0, args->size);
+	if (ret)
+		return kiln_bad(kdev, ret, "size %#llx is beyond the user's limit", args->size);
 	bo = kiln_bo_create(kdev, args->size, args->flags);
-	if (IS_ERR(bo))
+	if (IS_ERR(bo)) {
+		kiln_user_force(user, kiln_bo_resource(args->flags), args->size, 0);
 		return PTR_ERR(bo);
+	}
+	bo->user = kiln_user_ref(user);
 	ret = drm_gem_handle_create(file, &bo->tbo.base, &handle);
 	drm_gem_object_put(&bo->tbo.base);
 	if (ret)

@@ -11,6 +11,7 @@ struct dma_buf_attachment;
 struct drm_file;
 struct kiln_device;
 struct sg_table;
+struct kiln_user;
 
 /**
  * struct kiln_bo - buffer object
@@ -27,6 +28,8 @@ struct kiln_bo {
 	struct ttm_buffer_object tbo;
 	/** @flags: DRM_KILN_BO_*; 0: imported, its pages are in the exporter's hands. */
 	u32 flags;
+	/** @user: whose memory it counts as; NULL: nobody's. */
+	struct kiln_user *user;
 };
 
 static inline struct kiln_bo *to_kiln_bo(struct drm_gem_object *gem)

@@ -21,6 +21,7 @@
 #include "kiln_queue.h"
 #include "kiln_share.h"
 #include "kiln_submit.h"
+#include "kiln_sysfs.h"
 #include "kiln_uring.h"
 #include "kiln_vm.h"
 
@@ -39,6 +40,11 @@ static int kiln_open(struct drm_device *drm, struct drm_file *file)
 	if (!kfile)
 		return -ENOMEM;
 	kfile->kdev = to_kiln_device(drm);
+	kfile->user = kiln_user_get(kfile->kdev, current_euid());
+	if (!kfile->user) {
+		kfree(kfile);
+		return -ENOMEM;
+	}
 	mutex_init(&kfile->lock);
 	xa_init_flags(&kfile->vms, XA_FLAGS_ALLOC1);
 	xa_init_flags(&kfile->queues, XA_FLAGS_ALLOC1);
@@ -69,6 +75,7 @@ static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
 	xa_destroy(&kfile->queues);
 	xa_destroy(&kfile->vms);
 	mutex_destroy(&kfile->lock);
+	kiln_user_put(kfile->user);
 	kfree(kfile);
 }
 
@@ -193,6 +200,9 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = kiln_devcoredump_init(kdev);
 	if (ret)
 		return ret;
+	ret = kiln_limits_init(kdev);
+	if (ret)
+		return ret;
 	ret = kiln_hw_init(kdev);
 	if (ret)
 		return ret;
@@ -293,6 +303,7 @@ static struct pci_driver kiln_pci_driver = {
 	.remove = kiln_remove,
 	.shutdown = kiln_shutdown,
 	.err_handler = &kiln_err_handlers,
+	.dev_groups = kiln_sysfs_groups,
 };
 
 static int __init kiln_init(void)

@@ -13,6 +13,7 @@
  *	kiln_admin.lock		irq-safe
  *	kiln_queue.lock		irq-safe; slots and rings of one queue
  *	kiln_vm.fault_lock	irq-safe
+ *	kiln_limits.lock	nothing is taken inside of it
  *	kiln_fence.lock		irq-safe; signalled with no lock but kiln_vector.lock held
  *
  * An admin command may be waited for with any of the sleeping locks held but
@@ -46,6 +47,7 @@
 
 #include "kiln_admin.h"
 #include "kiln_irq.h"
+#include "kiln_limits.h"
 
 #define KILN_VA_START	4096ull
 #define KILN_VA_END	BIT_ULL(KILN_VA_BITS)
@@ -94,6 +96,8 @@ struct kiln_device {
 	/** @max_contexts: including context 0. */
 	u32 max_contexts;
 
+	/** @limits: what each user has and may have. */
+	struct kiln_limits limits;
 	/** @admin: the firmware's own queue. */
 	struct kiln_admin admin;
 	/** @vectors: MSI-X vectors; the first is the admin queue's. */
@@ -154,6 +158,8 @@ static inline struct kiln_device *to_kiln_device(struct drm_device *drm)
 struct kiln_file {
 	/** @kdev: the card. */
 	struct kiln_device *kdev;
+	/** @user: who has opened it. */
+	struct kiln_user *user;
 	/** @lock: creation and destruction of what follows. */
 	struct mutex lock;
 	/** @vms: struct kiln_vm by id. */
@@ -167,6 +173,11 @@ struct kiln_file {
 	/** @busy_ns: that destroyed queues have spent on cores. */
 	u64 busy_ns;
 };
+
+static inline struct kiln_file *to_kiln_file(struct drm_file *file)
+{
+	return file->driver_priv;
+}
 
 /* Say which field of an ioctl or command is wrong: the errno alone does not tell. */
 #define kiln_bad(kdev, ret, fmt, ...) ({				\

@@ -510,6 +510,7 @@ void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile)
 	kfile->commands += queue->commands;
 	kfile->busy_ns += queue->busy_ns;
 	spin_unlock_irq(&queue->lock);
+	kiln_user_force(kfile->user, KILN_RES_QUEUES, 1, 0);
 	queue->vm->num_queues--;
 	kiln_vm_put(queue->vm);
 	queue->vm = NULL;
@@ -551,9 +552,16 @@ int kiln_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file 
 		ret = ret == -EBUSY ? -ENOSPC : ret;
 		goto out;
 	}
+	ret = kiln_user_charge(kfile->user, KILN_RES_QUEUES, 0, 1);
+	if (ret) {
+		kiln_bad(kdev, ret, "one more is beyond the user's limit");
+		xa_release(&kfile->queues, id);
+		goto out;
+	}
 	queue = kiln_queue_create(vm, args);
 	if (IS_ERR(queue)) {
 		ret = PTR_ERR(queue);
+		kiln_user_force(kfile->user, KILN_RES_QUEUES, 1, 0);
 		xa_release(&kfile->queues, id);
 		goto out;
 	}

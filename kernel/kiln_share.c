@@ -11,6 +11,8 @@ static_assert(DRM_KILN_PRIORITY_NORMAL == (int)KILN_PRIORITY_NORMAL);
 static_assert(DRM_KILN_PRIORITY_LOW == (int)KILN_PRIORITY_LOW);
 static_assert(DRM_KILN_PRIORITY_HIGH == (int)KILN_PRIORITY_HIGH);
 
+const struct kiln_share kiln_no_share;
+
 /* May the caller change its share like this? Fills defaults in. */
 int kiln_share_check(struct kiln_device *kdev, const struct kiln_share *now,
 		     struct kiln_share *wanted)
@@ -26,10 +28,36 @@ int kiln_share_check(struct kiln_device *kdev, const struct kiln_share *now,
 	if (wanted->priority == DRM_KILN_PRIORITY_HIGH &&
 	    now->priority != DRM_KILN_PRIORITY_HIGH && !capable(CAP_SYS_NICE))
 		return kiln_bad(kdev, -EPERM, "high priority needs CAP_SYS_NICE");
-	if (wanted->min_share > now->min_share && !capable(CAP_SYS_NICE))
-		return kiln_bad(kdev, -EPERM, "min_share %u needs CAP_SYS_NICE",
-				wanted->min_share);
 	return 0;
+}
+
+/* The user has @new instead of @old, if he may. */
+int kiln_share_charge(struct kiln_device *kdev, struct kiln_user *user,
+		      const struct kiln_share *old, const struct kiln_share *new)
+{
+	int ret;
+
+	ret = kiln_user_charge(user, KILN_RES_WEIGHT, old->weight, new->weight);
+	if (ret)
+		return kiln_bad(kdev, ret, "weight %u is beyond the user's limit", new->weight);
+	ret = kiln_user_charge(user, KILN_RES_MIN_SHARE, old->min_share, new->min_share);
+	if (!ret)
+		return 0;
+	if (capable(CAP_SYS_NICE)) {
+		kiln_user_force(user, KILN_RES_MIN_SHARE, old->min_share, new->min_share);
+		return 0;
+	}
+	kiln_user_force(user, KILN_RES_WEIGHT, new->weight, old->weight);
+	return kiln_bad(kdev, -EPERM, "min_share %u needs CAP_SYS_NICE, or a limit that grants it",
+			new->min_share);
+}
+
+/* It has @new instead of @old again, which is less, or what it had. */
+void kiln_share_uncharge(struct kiln_user *user, const struct kiln_share *old,
+			 const struct kiln_share *new)
+{
+	kiln_user_force(user, KILN_RES_WEIGHT, old->weight, new->weight);
+	kiln_user_force(user, KILN_RES_MIN_SHARE, old->min_share, new->min_share);
 }
 
 static int kiln_vm_share_locked(struct kiln_vm *vm, const struct drm_kiln_vm_share *args)
@@ -46,10 +74,15 @@ static int kiln_vm_share_locked(struct kiln_vm *vm, const struct drm_kiln_vm_sha
 	ret = kiln_share_check(vm->kdev, &vm->share, &share);
 	if (ret)
 		return ret;
-	ret = kiln_admin_context_share(vm->kdev, vm->epoch, vm->hw_id, &share);
+	ret = kiln_share_charge(vm->kdev, vm->user, &vm->share, &share);
 	if (ret)
+		return ret;
+	ret = kiln_admin_context_share(vm->kdev, vm->epoch, vm->hw_id, &share);
+	if (ret) {
+		kiln_share_uncharge(vm->user, &share, &vm->share);
 		return kiln_bad(vm->kdev, ret, "the card refuses weight %u, min_share %u",
 				share.weight, share.min_share);
+	}
 	vm->share = share;
 	return 0;
 }

@@ -8,6 +8,7 @@
 struct drm_device;
 struct drm_file;
 struct kiln_device;
+struct kiln_user;
 
 #define KILN_WEIGHT_DEFAULT	64
 
@@ -23,8 +24,14 @@ struct kiln_share {
 	u32 min_share;
 };
 
+extern const struct kiln_share kiln_no_share;
+
 int kiln_share_check(struct kiln_device *kdev, const struct kiln_share *now,
 		     struct kiln_share *wanted);
+int kiln_share_charge(struct kiln_device *kdev, struct kiln_user *user,
+		      const struct kiln_share *old, const struct kiln_share *new);
+void kiln_share_uncharge(struct kiln_user *user, const struct kiln_share *old,
+			 const struct kiln_share *new);
 int kiln_vm_share_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 
 #endif

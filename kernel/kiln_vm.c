@@ -20,9 +20,6 @@
 #define KILN_VMS_PER_FILE	XA_LIMIT(1, KILN_MAX_CONTEXTS)
 #define KILN_VM_TRIES		4
 
-/* The card may not write there. */
-#define KILN_VMA_READONLY	DRM_GPUVA_USERBITS
-
 /**
  * struct kiln_vma - a mapping
  */
@@ -763,6 +760,8 @@ void kiln_vm_destroy(struct kiln_vm *vm)
 	}
 	kiln_pt_fini(&vm->pts);
 	mutex_unlock(&vm->lock);
+	if (vm->user)
+		kiln_share_uncharge(vm->user, &vm->share, &kiln_no_share);
 	kiln_vm_put(vm);
 }
 
@@ -771,7 +770,6 @@ int kiln_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 	struct kiln_device *kdev = to_kiln_device(drm);
 	struct kiln_file *kfile = file->driver_priv;
 	struct drm_kiln_vm_create *args = data;
-	const struct kiln_share nothing = { 0 };
 	struct kiln_share share = {
 		.weight = args->weight, .priority = args->priority, .min_share = args->min_share,
 	};
@@ -786,13 +784,19 @@ int kiln_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *fi
 	if (args->pad)
 		return kiln_bad(kdev, -EINVAL, "pad %#x", args->pad);
 
-	ret = kiln_share_check(kdev, &nothing, &share);
+	ret = kiln_share_check(kdev, &kiln_no_share, &share);
 	if (ret)
 		return ret;
 
+	ret = kiln_share_charge(kdev, kfile->user, &kiln_no_share, &share);
+	if (ret)
+		return ret;
 	vm = kiln_vm_create(kdev, &share);
-	if (IS_ERR(vm))
+	if (IS_ERR(vm)) {
+		kiln_share_uncharge(kfile->user, &share, &kiln_no_share);
 		return PTR_ERR(vm);
+	}
+	vm->user = kfile->user;
 	/* Complete before anybody can find it. */
 	ret = xa_alloc(&kfile->vms, &id, NULL, KILN_VMS_PER_FILE, GFP_KERNEL);
 	if (ret) {

@@ -8,6 +8,9 @@
 #include "kiln_pt.h"
 #include "kiln_share.h"
 
+/* The card may not write there. */
+#define KILN_VMA_READONLY	DRM_GPUVA_USERBITS
+
 struct kiln_device;
 struct kiln_file;
 
@@ -28,6 +31,8 @@ struct kiln_vm {
 	u32 hw_id;
 	/** @share: of the card; changes under kiln_file.lock. */
 	struct kiln_share share;
+	/** @user: the file's, charged for @share; NULL: not yet. */
+	struct kiln_user *user;
 	/** @pid: of the process that made it, for debugfs. */
 	pid_t pid;
 	/** @epoch: of the card that knows the context. */

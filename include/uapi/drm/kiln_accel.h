@@ -99,7 +99,7 @@ struct drm_kiln_query {
  *
  * Errors: -EINVAL @size 0 or not a multiple of 4096, @flags not exactly one
  * placement, @handle or @reserved not zero; -ENOMEM larger than HBM without the
- * driver's page tables, or than host memory.
+ * driver's page tables, or than host memory; -EDQUOT beyond the user's limit.
  */
 struct drm_kiln_bo_create {
 	/** @size: bytes. */
@@ -154,8 +154,10 @@ enum drm_kiln_priority {
  * valid in this open file only.
  *
  * Errors: -EINVAL @weight, @priority or @min_share out of range or a reserved
- * field not zero; -EPERM a high priority or a @min_share without CAP_SYS_NICE;
- * -ENOSPC the card has no context left, or has promised all that it can.
+ * field not zero; -EPERM a high priority without CAP_SYS_NICE, or a @min_share
+ * without it and without a limit that grants it; -EDQUOT @weight is beyond the
+ * user's limit; -ENOSPC the card has no context left, or has promised all that
+ * it can; -ENOMEM.
  */
 struct drm_kiln_vm_create {
 	/** @flags: zero. */
@@ -190,8 +192,8 @@ struct drm_kiln_vm_create {
  * Less can be had by everybody, more as with &struct drm_kiln_vm_create.
  *
  * Errors: -ENOENT no such @vm_id; -EINVAL @flags 0 or unknown, a field out of
- * range, @pad not zero; -EPERM, -ENOSPC as above; -EIO the VM was lost in a
- * reset.
+ * range, @pad not zero; -EPERM, -EDQUOT, -ENOSPC as above; -EIO the VM was lost
+ * in a reset.
  */
 struct drm_kiln_vm_share {
 	/** @vm_id: of the VM. */
@@ -303,7 +305,8 @@ struct drm_kiln_vm_fault {
  *
  * Errors: -ENOENT no such @vm_id; -EINVAL @depth not a power of two within
  * limits, @weight or @limit_ms out of range, a reserved field not zero;
- * -ENOSPC the card has no queue left; -ENOMEM.
+ * -EDQUOT one more is beyond the user's limit; -ENOSPC the card has no queue
+ * left; -ENOMEM.
  */
 struct drm_kiln_queue_create {
 	/** @vm_id: of the VM. */
