@@ -9,6 +9,7 @@
 #include "kiln_fault.h"
 #include "kiln_hw.h"
 #include "kiln_share.h"
+#include "kiln_trace.h"
 
 /*
  * How long the firmware may take for one command. The longest is a destroyed
@@ -185,8 +186,10 @@ static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct k
 		doorbell = kiln_ring_push(&admin->ring, cmd);
 	}
 	spin_unlock_irq(&admin->lock);
-	if (doorbell)
+	if (doorbell) {
+		trace_kiln_doorbell(0);
 		kiln_hw_doorbell(kdev, 0);
+	}
 
 	if (!kiln_admin_wait(kdev, slot)) {
 		kiln_admin_put_slot(kdev, slot);
@@ -194,6 +197,7 @@ static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct k
 	}
 	result = slot->result;
 	kiln_admin_put_slot(kdev, slot);
+	trace_kiln_admin(cmd, result);
 	if (result < 0)
 		return result;
 	if (result)

@@ -16,6 +16,7 @@
 #include "kiln_compat.h"
 #include "kiln_drv.h"
 #include "kiln_evict.h"
+#include "kiln_trace.h"
 
 static const struct ttm_place kiln_place_hbm = { .mem_type = TTM_PL_VRAM };
 /* Only if nobody has to leave. */
@@ -168,6 +169,7 @@ static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 		ttm_bo_move_null(tbo, new_mem);
 		return 0;
 	}
+	trace_kiln_move(tbo->base.size, new_mem->mem_type == TTM_PL_VRAM);
 	if (kiln_ttm_is_untouched(tbo)) {
 		ret = kiln_admin_clear(kdev, READ_ONCE(kdev->epoch),
 				       (u64)new_mem->start << PAGE_SHIFT, tbo->base.size);
@@ -485,6 +487,23 @@ static enum drm_gem_object_status kiln_gem_status(struct drm_gem_object *gem)
 	if (res && res->mem_type == TTM_PL_VRAM)
 		return DRM_GEM_OBJECT_RESIDENT;
 	return tt && ttm_tt_is_populated(tt) ? DRM_GEM_OBJECT_RESIDENT : 0;
+}
+
+/*
+ * Is it in HBM, and has it memory at all? For those who only want to show it,
+ * under any spin lock: while somebody works on it, it is where it belongs.
+ */
+bool kiln_bo_peek(struct kiln_bo *bo, bool *resident)
+{
+	bool in_hbm = bo->flags & DRM_KILN_BO_HBM;
+
+	*resident = true;
+	if (!dma_resv_trylock(bo->tbo.base.resv))
+		return in_hbm;
+	in_hbm = kiln_bo_in_hbm(bo);
+	*resident = in_hbm || (bo->tbo.ttm && ttm_tt_is_populated(bo->tbo.ttm));
+	dma_resv_unlock(bo->tbo.base.resv);
+	return in_hbm;
 }
 
 static const struct drm_gem_object_funcs kiln_bo_funcs = {

@@ -48,6 +48,7 @@ static inline u64 kiln_bo_hbm_offset(struct kiln_bo *bo)
 	return (u64)bo->tbo.resource->start << PAGE_SHIFT;
 }
 
+bool kiln_bo_peek(struct kiln_bo *bo, bool *resident);
 int kiln_bo_init(struct kiln_device *kdev);
 u64 kiln_bo_hbm_used(struct kiln_device *kdev);
 u64 kiln_bo_hbm_room(struct kiln_device *kdev);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/ctype.h>
 #include <linux/seq_file.h>
 
 #include <drm/drm_debugfs.h>
@@ -7,6 +8,7 @@
 #include <drm/ttm/ttm_placement.h>
 #include <drm/ttm/ttm_resource.h>
 
+#include "kiln_bo.h"
 #include "kiln_debugfs.h"
 #include "kiln_drv.h"
 #include "kiln_hw.h"
@@ -82,11 +84,80 @@ static int kiln_debugfs_card(struct seq_file *seq, void *data)
 	return 0;
 }
 
+/*
+ * Text of the card's, so it is not trusted: only what can be printed goes out,
+ * and it is read word by word out of its window, however long it claims to be.
+ */
+static int kiln_debugfs_firmware_log(struct seq_file *seq, void *data)
+{
+	struct kiln_device *kdev = kiln_debugfs_device(seq);
+	bool have_word = false;
+	u32 head, at, word = 0;
+	int idx;
+
+	if (!drm_dev_enter(&kdev->drm, &idx))
+		return -ENODEV;
+	head = kiln_hw_read(kdev, KILN_REG_LOG_HEAD);
+	at = head > KILN_LOG_BYTES ? head - KILN_LOG_BYTES : 0;
+	/* A card that is gone. */
+	if (head == U32_MAX)
+		at = head;
+	for (; at != head; at++) {
+		char c;
+
+		if (!have_word || !(at % 4))
+			word = kiln_hw_read(kdev, KILN_LOG_BASE + at % KILN_LOG_BYTES / 4 * 4);
+		have_word = true;
+		c = word >> at % 4 * 8;
+		seq_putc(seq, c == '\n' || (isascii(c) && isprint(c)) ? c : '?');
+	}
+	drm_dev_exit(idx);
+	return 0;
+}
+
+/* What is mapped, as the driver knows it: HBM is not read back. */
+static int kiln_debugfs_page_tables(struct seq_file *seq, void *data)
+{
+	struct kiln_device *kdev = kiln_debugfs_device(seq);
+	unsigned long hw_id = 0;
+	struct kiln_vm *vm;
+
+	seq_puts(seq, "context va bytes handle_bytes offset placement access\n");
+	for (;;) {
+		struct drm_gpuva *va;
+		bool resident;
+
+		xa_lock(&kdev->contexts);
+		vm = xa_find_after(&kdev->contexts, &hw_id, ULONG_MAX, XA_PRESENT);
+		if (vm)
+			drm_gpuvm_get(&vm->base);
+		xa_unlock(&kdev->contexts);
+		if (!vm)
+			return 0;
+		if (mutex_lock_interruptible(&vm->lock)) {
+			kiln_vm_put(vm);
+			return -EINTR;
+		}
+		drm_gpuvm_for_each_va(va, &vm->base) {
+			if (va == &vm->base.kernel_alloc_node)
+				continue;
+			seq_printf(seq, "%lu %#llx %#llx %#zx %#llx %s %s\n", hw_id, va->va.addr,
+				   va->va.range, va->gem.obj->size, va->gem.offset,
+				   kiln_bo_peek(to_kiln_bo(va->gem.obj), &resident) ? "hbm" : "host",
+				   va->flags & KILN_VMA_READONLY ? "ro" : "rw");
+		}
+		mutex_unlock(&vm->lock);
+		kiln_vm_put(vm);
+	}
+}
+
 static const struct drm_debugfs_info kiln_debugfs_files[] = {
 	{ "card", kiln_debugfs_card },
 	{ "contexts", kiln_debugfs_contexts },
 	{ "queues", kiln_debugfs_queues },
 	{ "hbm", kiln_debugfs_hbm },
+	{ "page_tables", kiln_debugfs_page_tables },
+	{ "firmware_log", kiln_debugfs_firmware_log },
 };
 
 void kiln_debugfs_init(struct kiln_device *kdev)

@@ -25,6 +25,7 @@
 #include "kiln_evict.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
+#include "kiln_trace.h"
 #include "kiln_vm.h"
 
 /*
@@ -100,6 +101,7 @@ static void kiln_evict_suspend_work(struct work_struct *work)
 	bool cookie = dma_fence_begin_signalling();
 	int ret;
 
+	trace_kiln_evict(vm->hw_id, true);
 	ret = kiln_admin_context_suspend(kdev, vm->epoch, vm->hw_id);
 	/* After a reset, and without a card, nothing of the context runs either. */
 	if (ret && ret != -EIO && ret != -ENODEV) {
@@ -152,6 +154,7 @@ void kiln_evict_restored(struct kiln_vm *vm, struct dma_fence *fence)
 	vm->evict_fence = fence;
 	vm->turn_ends = jiffies + KILN_EVICT_TURN;
 	WRITE_ONCE(vm->suspended, false);
+	trace_kiln_evict(vm->hw_id, false);
 	ret = kiln_admin_context_resume(kdev, vm->epoch, vm->hw_id);
 	if (ret && ret != -EIO && ret != -ENODEV) {
 		drm_err(&kdev->drm, "context %u cannot be resumed: %d\n", vm->hw_id, ret);

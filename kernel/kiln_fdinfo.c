@@ -24,15 +24,14 @@ static void kiln_fdinfo_show_memory(struct drm_printer *p, struct drm_file *file
 
 	spin_lock(&file->table_lock);
 	idr_for_each_entry(&file->object_idr, gem, id) {
-		struct ttm_resource *res = READ_ONCE(to_kiln_bo(gem)->tbo.resource);
-		bool in_hbm = res && res->mem_type == TTM_PL_VRAM;
+		bool resident, in_hbm = kiln_bo_peek(to_kiln_bo(gem), &resident);
 		struct drm_memory_stats *stats = in_hbm ? &hbm : &host;
 
 		if (drm_gem_object_is_shared_for_memory_stats(gem))
 			stats->shared += gem->size;
 		else
 			stats->private += gem->size;
-		if (gem->funcs->status(gem) & DRM_GEM_OBJECT_RESIDENT)
+		if (resident)
 			stats->resident += gem->size;
 	}
 	spin_unlock(&file->table_lock);

@@ -12,6 +12,7 @@
 #include "kiln_drv.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
+#include "kiln_trace.h"
 
 #define KILN_BOOT_US		(20 * USEC_PER_SEC)
 #define KILN_STOP_US		(20 * USEC_PER_SEC)
@@ -324,6 +325,7 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 			kiln_hw_read(kdev, KILN_REG_ERROR));
 		kiln_devcoredump_reset(kdev, why);
 		ret = kiln_hw_down_locked(kdev);
+		trace_kiln_reset(epoch, why, ret);
 		if (ret)
 			kiln_hw_wedge(kdev, ret);
 		else

@@ -151,8 +151,10 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
 	}
 	spin_unlock_irq(&queue->lock);
 
-	if (doorbell)
+	if (doorbell) {
+		trace_kiln_doorbell(queue->hw_id);
 		kiln_hw_doorbell(queue->kdev, queue->hw_id);
+	}
 	if (ended) {
 		kiln_queue_finish(queue, &done);
 		wake_up_all(&queue->wait);

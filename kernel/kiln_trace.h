@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The way of a command: submitted, completed, stopped its context. */
+/* The way of a command: submitted, doorbell, completed, stopped its context; and what the driver does around it. */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kiln
 
@@ -34,6 +34,82 @@ TRACE_EVENT(kiln_submit,
 	TP_printk("queue=%u cookie=%#llx opcode=%#x program=%#llx args=%#llx doorbell=%d",
 		  __entry->queue, __entry->cookie, __entry->opcode, __entry->program,
 		  __entry->args, __entry->doorbell)
+);
+
+TRACE_EVENT(kiln_doorbell,
+	TP_PROTO(u32 queue),
+	TP_ARGS(queue),
+	TP_STRUCT__entry(
+		__field(u32, queue)
+	),
+	TP_fast_assign(
+		__entry->queue = queue;
+	),
+	TP_printk("queue=%u", __entry->queue)
+);
+
+/* A command to the firmware, with its answer: a status of hw.h, or a negative errno. */
+TRACE_EVENT(kiln_admin,
+	TP_PROTO(const struct kiln_cmd *cmd, int result),
+	TP_ARGS(cmd, result),
+	TP_STRUCT__entry(
+		__field(u8, opcode)
+		__field(u32, id)
+		__field(int, result)
+	),
+	TP_fast_assign(
+		__entry->opcode = cmd->opcode;
+		__entry->id = cmd->ctx.context;
+		__entry->result = result;
+	),
+	TP_printk("opcode=%#x id=%u result=%d", __entry->opcode, __entry->id, __entry->result)
+);
+
+/* A buffer has moved between HBM and host memory: evicted, or brought back. */
+TRACE_EVENT(kiln_move,
+	TP_PROTO(u64 bytes, bool to_hbm),
+	TP_ARGS(bytes, to_hbm),
+	TP_STRUCT__entry(
+		__field(u64, bytes)
+		__field(bool, to_hbm)
+	),
+	TP_fast_assign(
+		__entry->bytes = bytes;
+		__entry->to_hbm = to_hbm;
+	),
+	TP_printk("bytes=%llu to=%s", __entry->bytes, __entry->to_hbm ? "hbm" : "host")
+);
+
+/* A context is suspended, so that its memory can be moved, or runs again. */
+TRACE_EVENT(kiln_evict,
+	TP_PROTO(u32 context, bool suspended),
+	TP_ARGS(context, suspended),
+	TP_STRUCT__entry(
+		__field(u32, context)
+		__field(bool, suspended)
+	),
+	TP_fast_assign(
+		__entry->context = context;
+		__entry->suspended = suspended;
+	),
+	TP_printk("context=%u suspended=%d", __entry->context, __entry->suspended)
+);
+
+TRACE_EVENT(kiln_reset,
+	TP_PROTO(u32 epoch, const char *why, int result),
+	TP_ARGS(epoch, why, result),
+	TP_STRUCT__entry(
+		__field(u32, epoch)
+		__string(why, why)
+		__field(int, result)
+	),
+	TP_fast_assign(
+		__entry->epoch = epoch;
+		__assign_str(why);
+		__entry->result = result;
+	),
+	TP_printk("epoch=%u result=%d: the card %s", __entry->epoch, __entry->result,
+		  __get_str(why))
 );
 
 DECLARE_EVENT_CLASS(kiln_completion,
