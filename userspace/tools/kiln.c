@@ -14,6 +14,7 @@ static const char help[] =
 "       kiln run softmax|rmsnorm|layernorm|unary|binary|glu --width W [OPTION...]\n"
 "       kiln run gather|rope|reduce|topk [OPTION...]\n"
 "       kiln selftest [--submit W] [--transport T] [--repeat N]\n"
+"       kiln top [--once [--json]] [--period MS]\n"
 "       kiln asm FILE [-o PROGRAM]\n"
 "       kiln disasm PROGRAM\n"
 "       kiln decode-dump FILE\n"
@@ -22,6 +23,7 @@ static const char help[] =
 "info      what card this is and how much of its memory is in use\n"
 "run       one op on the card: time, device time, and with --check the error\n"
 "selftest  a table of them, each checked; exit status 1 if one is wrong\n"
+"top       who uses the cards: cores, memory, contexts, queues, processes; q ends it\n"
 "asm       a program from text (docs/isa.md), to PROGRAM or standard output; - is standard input\n"
 "disasm    the text of a program, from which asm makes the same again\n"
 "decode-dump  what the driver left of a fault or a reset, /sys/class/devcoredump/devcd*/data\n"
@@ -79,6 +81,7 @@ static const struct {
 	{ "info", command_info },
 	{ "run", command_run },
 	{ "selftest", command_selftest },
+	{ "top", command_top },
 	{ "asm", command_asm },
 	{ "disasm", command_disasm },
 	{ "decode-dump", command_decode_dump },
@@ -98,7 +101,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		return usage_error("kiln", "a command is wanted: info, run, selftest, asm, disasm, decode-dump or help");
+		return usage_error("kiln", "a command is wanted: info, run, selftest, top, asm, disasm, decode-dump or help");
 	for (int i = 1; i < argc; i++) {
 		if ((i == 1 && !strcmp(argv[i], "help")) || !strcmp(argv[i], "--help") ||
 		    !strcmp(argv[i], "-h")) {
@@ -114,6 +117,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return finish(commands[i].run(argc - 2, argv + 2));
-	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest, asm, disasm, decode-dump and help",
+	return usage_error("kiln", "there is no command \"%s\": there are info, run, selftest, top, asm, disasm, decode-dump and help",
 			   argv[1]);
 }
