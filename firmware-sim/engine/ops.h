@@ -32,7 +32,8 @@ enum kiln_ops_level {
  * pair is +0.
  *
  * stationary, panels of mr columns: a[m / mr * a_pitch + row * mr + m % mr]
- * moving, panels of KILN_PANEL columns: b likewise
+ * moving, panels of KILN_PANEL columns: b[n / KILN_PANEL * b_pitch + row * b_step + n % KILN_PANEL],
+ * which are also the rows of a matrix that was never packed
  *
  * What pads the last panels is computed with and not stored.
  */
@@ -48,7 +49,7 @@ struct kiln_matmul {
 		uint32_t rows, bytes;
 	} ahead[2];
 	const uint32_t *a, *b;
-	size_t a_pitch, b_pitch;
+	size_t a_pitch, b_pitch, b_step;
 	uint32_t rows;
 	uint32_t m, n;
 	float *c;		/* c[m * pitch + n] */

@@ -613,7 +613,7 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 		sum[i][1] = load ? _mm256_maskload_ps(c + i * mm->pitch + W, hi) :
 				   _mm256_setzero_ps();
 	}
-	for (uint32_t k = mm->rows; k; k--, a += MR, b += KILN_PANEL) {
+	for (uint32_t k = mm->rows; k; k--, a += MR, b += mm->b_step) {
 		__m256i b0 = _mm256_loadu_si256((const __m256i *)b);
 		__m256i b1 = _mm256_loadu_si256((const __m256i *)(b + W));
 

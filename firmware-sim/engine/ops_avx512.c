@@ -192,6 +192,10 @@ static void store(void *dst, const float *src, size_t n, enum kiln_dtype dtype)
 {
 	const __m512 zero = _mm512_setzero_ps();
 
+	/* What results mostly become, whole vectors of it */
+	for (; dtype == KILN_BF16 && n >= W; n -= W, src += W, dst = (uint16_t *)dst + W)
+		_mm256_storeu_si256(dst, to_bf16(_mm512_loadu_ps(src)));
+
 	for (size_t i = 0; i < n; i += W) {
 		__mmask16 m = tail(n - i);
 		__m512 x = _mm512_maskz_loadu_ps(m, src + i);
@@ -524,11 +528,16 @@ static void pack_pairs(uint32_t *dst, size_t pitch, unsigned int width,
 	__m512i v[2];
 
 	/* The moving matrix, and the stationary one */
-	for (; width == KILN_PANEL && n; dst += pitch, even += 32, odd += 32) {
-		interleave(even, odd, n >= 32 ? ~0u : (1u << n) - 1, v);
+	for (; width == KILN_PANEL && n >= 32; n -= 32, dst += pitch, even += 32, odd += 32) {
+		interleave(even, odd, ~0u, v);
 		_mm512_storeu_si512(dst, v[0]);
 		_mm512_storeu_si512(dst + W, v[1]);
-		n -= n >= 32 ? 32 : n;
+	}
+	if (width == KILN_PANEL && n) {
+		interleave(even, odd, (1u << n) - 1, v);
+		_mm512_storeu_si512(dst, v[0]);
+		_mm512_storeu_si512(dst + W, v[1]);
+		return;
 	}
 	for (; width == MR && n >= 32; n -= 32, dst += 4 * pitch, even += 32, odd += 32) {
 		interleave(even, odd, ~0u, v);
@@ -567,7 +576,7 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 		_mm_prefetch((const char *)(fetch + i * mm->pitch), _MM_HINT_T0);
 		_mm_prefetch((const char *)(fetch + i * mm->pitch + W), _MM_HINT_T0);
 	}
-	for (uint32_t k = mm->rows; k; k--, a += MR, b += KILN_PANEL) {
+	for (uint32_t k = mm->rows; k; k--, a += MR, b += mm->b_step) {
 		__m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + W);
 
 #pragma GCC unroll 16
@@ -627,15 +636,16 @@ static inline void fetch_some(struct fetch *f, unsigned int lines)
 	}
 }
 
-/* A block's share of the panel that is next: it may have been packed long ago. */
+/* A block's share of the panel that is next: packed long ago, or rows on pages of their own. */
 static inline void fetch_panel(const struct kiln_matmul *mm, uint32_t n, uint32_t m)
 {
-	const char *b = (const char *)(mm->b + n / KILN_PANEL * mm->b_pitch);
-	uint32_t bytes = mm->rows * KILN_PANEL * sizeof(*mm->b);
-	uint32_t share = (bytes * MR / mm->m + 63) & ~63u;
+	uint32_t share = (mm->rows * MR + mm->m - 1) / mm->m, k = m / MR * share;
+	const uint32_t *b = mm->b + n / KILN_PANEL * mm->b_pitch + k * mm->b_step;
 
-	for (uint32_t at = m / MR * share; n < mm->n && at < (m / MR + 1) * share; at += 64)
-		_mm_prefetch(b + at, _MM_HINT_T1);
+	for (; n < mm->n && share && k < mm->rows; share--, k++, b += mm->b_step) {
+		_mm_prefetch((const char *)b, _MM_HINT_T1);
+		_mm_prefetch((const char *)(b + W), _MM_HINT_T1);
+	}
 }
 
 INLINE void matmul(bool bf16, const struct kiln_matmul *mm)

@@ -205,7 +205,7 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 			float sum = mm->accumulate ? *c : 0;
 
 			for (uint32_t k = 0; k < mm->rows; k++) {
-				uint32_t x = a[k * MR], y = b[k * KILN_PANEL];
+				uint32_t x = a[k * MR], y = b[k * mm->b_step];
 
 				sum = fma_flush(from_bits(x & 0xffff0000),
 						from_bits(y & 0xffff0000), sum);
@@ -250,7 +250,7 @@ static void matmul_f32(const struct kiln_matmul *mm)
 
 			for (uint32_t k = 0; k < mm->rows; k++)
 				sum = fmaf(from_bits(a[k * MR]),
-					   from_bits(b[k * KILN_PANEL]), sum);
+					   from_bits(b[k * mm->b_step]), sum);
 			*c = sum != sum ? NAN : sum;
 		}
 	}

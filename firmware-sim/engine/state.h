@@ -203,23 +203,24 @@ static inline bool tile_contiguous(const struct tile *tile)
 	return tile->ndim == 1 && tile->stride[0] == 1;
 }
 /*
- * Have the host's caches fetch a partition that is wanted soon. Each is on a page
- * of its own, where the host's own prefetching does not go.
+ * Have the host's caches fetch a partition that is wanted soon, to be read or
+ * written. Each is on a page of its own, where the host's own prefetching does
+ * not go.
  */
-static inline void tile_prefetch(const struct tile *tile, uint32_t p)
+static inline void tile_prefetch(const struct tile *tile, uint32_t p, const bool write)
 {
-	if (p >= tile->partitions || !tile_contiguous(tile))
+	unsigned int d = tile->ndim - 1;
+	uint32_t runs = d ? tile->size[0] : 1, bytes = tile->size[d] * tile->esize;
+
+	if (p >= tile->partitions || d > 1 || tile->stride[d] != 1)
 		return;
-	for (uint32_t at = 0; at < tile->count * tile->esize; at += 64)
-		__builtin_prefetch(tile->base + p * tile->pitch + at);
-}
-/* The same for one that is overwritten. */
-static inline void tile_prefetch_out(const struct tile *tile, uint32_t p)
-{
-	if (p >= tile->partitions || !tile_contiguous(tile))
-		return;
-	for (uint32_t at = 0; at < tile->count * tile->esize; at += 64)
-		__builtin_prefetch(tile->base + p * tile->pitch + at, 1);
+	for (uint32_t i = 0; i < runs; i++) {
+		const uint8_t *run = tile->base + p * tile->pitch +
+				     (d ? i * tile->stride[0] * (int64_t)tile->esize : 0);
+
+		for (uint32_t at = 0; at < bytes; at += 64)
+			__builtin_prefetch(run + at, write);
+	}
 }
 /* An instruction and its operands; absent ones, and patterns of terms, have no base. */
 struct tiles {

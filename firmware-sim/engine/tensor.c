@@ -18,8 +18,8 @@ static const void *row_of(const struct tile *tile, uint32_t p, void *buf)
 	return buf;
 }
 
-static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
-		       const uint32_t *src, uint32_t n)
+static inline __attribute__((always_inline)) void
+pack_width(uint32_t *dst, size_t pitch, unsigned int width, const uint32_t *src, uint32_t n)
 {
 	for (; n >= width; n -= width, src += width, dst += pitch)
 		memcpy(dst, src, width * sizeof(*dst));
@@ -27,6 +27,18 @@ static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
 		memcpy(dst, src, n * sizeof(*dst));
 		memset(dst + n, 0, (width - n) * sizeof(*dst));
 	}
+}
+
+static void pack_words(uint32_t *dst, size_t pitch, unsigned int width,
+		       const uint32_t *src, uint32_t n)
+{
+	/* The widths that are known: without a call for each piece */
+	if (width == 8)
+		pack_width(dst, pitch, 8, src, n);
+	else if (width == KILN_PANEL)
+		pack_width(dst, pitch, KILN_PANEL, src, n);
+	else
+		pack_width(dst, pitch, width, src, n);
 }
 
 /* Rows of a packed matrix, see ops.h. */
@@ -50,7 +62,7 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 
 	if (tile->dtype == KILN_F32) {
 		for (uint32_t p = 0; p < k; p++) {
-			tile_prefetch(tile, p + AHEAD);
+			tile_prefetch(tile, p + AHEAD, false);
 			pack_words(dst + p * width, pitch, width,
 				   row_of(tile, p, core->row[0]), tile->count);
 		}
@@ -62,7 +74,7 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		for (uint32_t p = 0; p < k; p++) {
 			const uint8_t *from = row_of(tile, p, core->row[0]);
 
-			tile_prefetch(tile, p + AHEAD);
+			tile_prefetch(tile, p + AHEAD, false);
 			for (uint32_t r = 0; r < rows; r++, from += n * tile->esize) {
 				core->ops->load((float *)core->row[1], from, n, tile->dtype);
 				pack_words(dst + (p * rows + r) * width, pitch, width,
@@ -75,8 +87,8 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		const void *even = row_of(tile, p, core->row[0]);
 		const void *odd = p + 1 < k ? row_of(tile, p + 1, core->row[1]) : zero;
 
-		tile_prefetch(tile, p + AHEAD);
-		tile_prefetch(tile, p + AHEAD + 1);
+		tile_prefetch(tile, p + AHEAD, false);
+		tile_prefetch(tile, p + AHEAD + 1, false);
 		core->ops->pack_pairs(dst + p / 2 * width, pitch, width, even, odd,
 				      tile->count);
 	}
@@ -227,6 +239,13 @@ static const uint32_t *pack_moving(struct kiln_core *core, const struct stream *
 	return core->moving + packed->at;
 }
 
+/* Rows of fp32 are a packed matrix as they lie, if they consist of whole lines and panels. */
+static bool needs_no_packing(const struct tile *tile)
+{
+	return tile->dtype == KILN_F32 && tile_contiguous(tile) && !(tile->count % KILN_PANEL) &&
+	       !(tile->lo % 64);
+}
+
 /*
  * Look for the next matmul's operands in the instructions that follow. A guess:
  * registers may still change, and then something useless is fetched.
@@ -245,9 +264,9 @@ static void look_ahead(struct kiln_core *core, const struct stream *s,
 		if (kiln_tile_place(core, s, &insn->src[0], &tile) == KILN_ST_OK &&
 		    tile_contiguous(&tile) && !(moving && find_packed(core, s, &insn->src[0],
 					     insn->flags & KILN_F_DOUBLE_ROW)))
-			ahead[moving] = (struct kiln_ahead){ tile.base, tile.pitch,
-							     tile.partitions,
-							     tile.count * tile.esize };
+			ahead[moving] = (struct kiln_ahead){
+				tile.base, tile.pitch, tile.partitions, tile.esize *
+				(moving && needs_no_packing(&tile) ? KILN_PANEL : tile.count) };
 		if (moving)
 			return;
 	}
@@ -336,9 +355,16 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 		kiln_loan_settle(core, &src);
 
 	mm.rows = packed_rows(src.partitions, src.dtype) << twice;
-	mm.b = pack_moving(core, s, &insn->src[0], &src, mm.rows, twice);
 	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);
-	mm.b_pitch = panel_pitch(mm.rows, KILN_PANEL);
+	if (needs_no_packing(&src)) {
+		mm.b = (const uint32_t *)src.base;
+		mm.b_pitch = KILN_PANEL;
+		mm.b_step = src.pitch / sizeof(*mm.b);
+	} else {
+		mm.b = pack_moving(core, s, &insn->src[0], &src, mm.rows, twice);
+		mm.b_pitch = panel_pitch(mm.rows, KILN_PANEL);
+		mm.b_step = KILN_PANEL;
+	}
 	look_ahead(core, s, mm.ahead);
 	mm.m = dst.partitions;
 	mm.n = dst.count;

@@ -179,8 +179,8 @@ enum kiln_status kiln_exec_tensor_copy(struct kiln_core *core, const struct tile
 	const struct tile *dst = &t->dst, *src = &t->src[0];
 
 	for (uint32_t p = 0; p < dst->partitions; p++) {
-		tile_prefetch(src, p + AHEAD);
-		tile_prefetch_out(dst, p + AHEAD);
+		tile_prefetch(src, p + AHEAD, false);
+		tile_prefetch(dst, p + AHEAD, true);
 		for (uint32_t at = 0; at < dst->count; at += CHUNK) {
 			uint32_t n = tile_chunk(dst, at);
 

@@ -30,7 +30,7 @@ static double kernel(const struct kiln_ops *ops, bool bf16, int count)
 	static uint32_t b[130 * 512] __attribute__((aligned(64)));
 	static float c[128 * 4624] __attribute__((aligned(64)));
 	struct kiln_matmul mm = { .a = a, .b = b, .a_pitch = (bf16 ? 66 : 130) * ops->mr,
-				  .b_pitch = (bf16 ? 66 : 130) * KILN_PANEL,
+				  .b_pitch = (bf16 ? 66 : 130) * KILN_PANEL, .b_step = KILN_PANEL,
 				  .rows = bf16 ? 64 : 128, .m = 128, .n = 512,
 				  .c = c, .pitch = (16384 + 2112) / 4 };
 	double start;

@@ -278,7 +278,12 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 
 		if (kind != 4)
 			k = k % 12 + 1, rows = bf16 ? (k + 1) / 2 : k, mm.rows = rows;
+		mm.b_step = KILN_PANEL;
 		mm.b_pitch = (rows + 1) * KILN_PANEL;
+		if (round % 3 == 0) {	/* rows as they come */
+			mm.b_step = n + KILN_PANEL;
+			mm.b_pitch = KILN_PANEL;
+		}
 		memset(pack_a, 0, sizeof(pack_a));
 		memset(other_a, 0, sizeof(other_a));
 		for (uint32_t i = 0; i < rows; i++) {
@@ -294,7 +299,7 @@ static void test_matmul(const struct kiln_ops *ops, bool bf16)
 				uint32_t v = bf16 ? any_bf16(kind) | (uint32_t)any_bf16(kind) << 16 :
 					     kind < 3 ? any_bits() : float_bits(rng_float());
 
-				pack_b[j / KILN_PANEL * mm.b_pitch + i * KILN_PANEL +
+				pack_b[j / KILN_PANEL * mm.b_pitch + i * mm.b_step +
 				       j % KILN_PANEL] = v;
 			}
 		}
@@ -333,7 +338,7 @@ static void test_matvec(const struct kiln_ops *ops)
 					  .pitch = (n + rng() % 4) * 2, .rows = k, .n = n,
 					  .c = one, .accumulate = round & 1 };
 		struct kiln_matmul mm = { .a = other_a, .b = panels, .a_pitch = rows * kiln_ops_ref.mr,
-					  .b_pitch = rows * KILN_PANEL, .rows = rows, .m = 1,
+					  .b_pitch = rows * KILN_PANEL, .b_step = KILN_PANEL, .rows = rows, .m = 1,
 					  .n = n, .c = two, .pitch = n, .accumulate = round & 1 };
 
 		for (uint32_t i = 0; i < rows; i++)
