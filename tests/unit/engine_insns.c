@@ -279,7 +279,7 @@ static uint64_t bit_op(enum kiln_alu op, uint64_t a, uint64_t b)
 
 static enum kiln_alu any_bitwise(void)
 {
-	return KILN_ALU_BITWISE + rng() % (KILN_ALU_OPS - KILN_ALU_BITWISE);
+	return KILN_ALU_BITWISE + rng() % (KILN_ALU_INTEGER - KILN_ALU_BITWISE);
 }
 
 /* Integers as bits. Half of the shift counts are within an element, or little more. */
