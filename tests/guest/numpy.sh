@@ -11,7 +11,7 @@ TRANSPORT = os.environ.get("KILN_TRANSPORT", "drm")
 COUNT = int(os.environ.get("KILN_COUNT", "8"))
 SEED = int(os.environ.get("KILN_SEED", time.time()))
 DIR = tempfile.TemporaryDirectory()
-U = {"f32": 2.0**-24, "bf16": 2.0**-8}
+U = {"f32": 2.0**-24, "bf16": 2.0**-8, "f16": 2.0**-11}
 TINY = 2.0**-120  # denormals are zero
 rng = np.random.default_rng(SEED)
 count = failed = 0
@@ -34,6 +34,8 @@ def rounded(x, dtype):
     f = np.asarray(x, np.float32)
     if dtype == "f32":
         return f.astype(np.float64)
+    if dtype == "f16":
+        return f.astype(np.float16).astype(np.float64)
     u = f.view(np.uint32).astype(np.uint64)
     bits = np.where(np.isnan(f), u | 0x400000, u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF0000
     return bits.astype(np.uint32).view(np.float32).astype(np.float64)
@@ -110,27 +112,57 @@ def matmul(i):
 
 
 def attention(i):
-    dtype = ("bf16", "f32")[i % 2]
-    kv, group, dim = size(4), size(4), size(128)
+    dtype = ("bf16", "f32", "f16")[i % 3]
+    batch, kv, group, dim = size(3), size(4), size(4), size(128)
     keys = size(400)
-    queries, causal = (size(keys), True) if i % 3 else (size(200), False)
+    causal, heads = i % 3 != 0, kv * group
+    window = size(keys) if i % 4 == 1 else 0
+    queries = size(keys) if causal or window else size(200)
     sharp = 30 if i % 4 == 3 else 1  # scores of some hundreds: all of the weight on one key
-    q = (numbers((kv * group, queries, dim), "normal") * sharp).astype("f4")
-    k, v = (numbers((kv, keys, dim), "normal").astype("f4") for _ in range(2))
-    what = f"attention {kv * group}/{kv} heads {queries}x{keys} d{dim} {dtype}{' causal' if causal else ''}{' sharp' if sharp > 1 else ''}"
-    got = run(what, "attention", {"q": q, "k": k, "v": v}, "--dtype", dtype, *["--causal"] * causal)
-    q, k, v = rounded(q, dtype), rounded(k, dtype).repeat(group, 0), rounded(v, dtype).repeat(group, 0)
+    softcap = float(size(50)) if i % 5 == 2 else 0
+    q = (numbers((batch, heads, queries, dim), "normal") * sharp).astype("f4")
+    k, v = (numbers((batch, kv, keys, dim), "normal").astype("f4") for _ in range(2))
+    files, flags = {"q": q, "k": k, "v": v}, ["--causal"] * causal
+    if i % 4 > 1:
+        files["slopes"] = np.exp2(-8 * np.arange(1, heads + 1) / heads).astype("f4")
+    if i % 3 == 1:
+        # Any of the dimensions may be one; some rows are hidden altogether.
+        shape = [n if rng.integers(2) else 1 for n in (batch, heads, queries, keys)]
+        mask = rng.standard_normal(shape)
+        mask[rng.random(shape) < 0.3] = -np.inf
+        mask[rng.random(shape[:-1]) < 0.1] = -np.inf
+        files["mask"] = mask.astype("f4")
+    flags += ["--window", str(window)] * (window > 0) + ["--softcap", str(softcap)] * (softcap > 0)
+    what = f"attention {batch} x {heads}/{kv} heads {queries}x{keys} d{dim} {dtype} {' '.join(flags)}{' ALiBi' if 'slopes' in files else ''}" \
+        f"{' mask ' + str(files['mask'].shape) if 'mask' in files else ''}{' sharp' if sharp > 1 else ''}"
+    got = run(what, "attention", files, "--dtype", dtype, *flags)
+    q, k, v = rounded(q, dtype), rounded(k, dtype).repeat(group, 1), rounded(v, dtype).repeat(group, 1)
     scale = dim**-0.5
-    s = np.einsum("hid,hjd->hij", q, k) * scale
-    size_of_s = (np.einsum("hid,hjd->hij", np.abs(q), np.abs(k)) * scale).max(-1, keepdims=True)
+    s = np.einsum("bhid,bhjd->bhij", q, k) * scale
+    size_of_s = np.einsum("bhid,bhjd->bhij", np.abs(q), np.abs(k)) * scale
+    if softcap:
+        s = softcap * np.tanh(s / softcap)
+        size_of_s += 4 * softcap
+    row, key = np.indices(s.shape[2:])
+    far = row + keys - queries - key
+    if "slopes" in files:
+        away = files["slopes"].astype("f8")[:, None, None] * np.abs(far)
+        s, size_of_s = s - away, size_of_s + 4 * away
+    if "mask" in files:
+        s = s + files["mask"]
+        size_of_s = size_of_s + 4 * np.abs(files["mask"])
     if causal:
-        i, j = np.indices(s.shape[1:])
-        s = np.where(j <= i + keys - queries, s, -np.inf)
-    p = np.exp(s - s.max(-1, keepdims=True))
-    p /= p.sum(-1, keepdims=True)
+        s = np.where(far >= 0, s, -np.inf)
+    if window:
+        s = np.where(np.abs(far) < window, s, -np.inf)
+    top = np.maximum(s.max(-1, keepdims=True), -1e300)
+    size_of_s = np.where(s > top - 60, size_of_s, 0).max(-1, keepdims=True)
+    p = np.exp(s - top)
+    p /= np.maximum(p.sum(-1, keepdims=True), 1e-300)  # of a row of nothing: zeros
     want = p @ v
-    relative = U["f32"] * (2 * (dim + 8) * np.maximum(size_of_s, 1) + 2 * keys + 16) + (2 * U["bf16"] if dtype == "bf16" else 0)
-    compare(what, got, want, relative * (p @ np.abs(v)) + U[dtype] * np.abs(want) + TINY)
+    relative = U["f32"] * (2 * (dim + 8) * np.maximum(size_of_s, 1) + 2 * keys + 16) + (0 if dtype == "f32" else 2 * U[dtype])
+    small = keys * 2.0**-24 if dtype == "f16" else 0  # weights that underflow
+    compare(what, got, want, relative * (p @ np.abs(v)) + U[dtype] * np.abs(want) + small + TINY)
 
 
 for case in range(COUNT):
