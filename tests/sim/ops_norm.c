@@ -204,6 +204,11 @@ static void shapes(void)
 		s.width = 1100;
 		check(s);
 	}
+	/* More tiles than there are columns and slots to take in turn. */
+	for (t = 0; t < 4; t++)
+		check((struct shape) { .op = LAYERNORM, .type = types[t % 3], .rows = 1500 + t,
+				       .width = 70 + 300 * t, .eps = 1e-5f, .weight = t != 1,
+				       .bias = t != 2 });
 	check((struct shape) { .op = SOFTMAX, .type = KILN_TYPE_F32, .rows = 40, .width = 333, .scale = 0.125f });
 	check((struct shape) { .op = SOFTMAX, .type = KILN_TYPE_F32, .rows = 40, .width = 333, .scale = 30 });
 }

@@ -13,7 +13,11 @@
  *	layernorm V: mean   S: sum of (x - mean)^2   V: (x - mean) * weight / root + bias
  *
  * The two engines hand over to each other; meanwhile Sync loads the next tiles
- * and GpSimd stores the ones before, which is what takes the time.
+ * and GpSimd stores the ones before, which is what takes the time. Layer norm
+ * would take more of Vector's: where rows stay, it is shared by three, none of
+ * which waits for the others within a tile, and columns are taken in turn.
+ *
+ *	V: mean, (x - mean) * weight   S: sum of (x - mean)^2   G: that / root + bias
  */
 #include <errno.h>
 #include <math.h>
@@ -24,6 +28,8 @@
 #define MAX_WIDTH	(1u << 24)
 #define CHUNK_BYTES	16384u	/* of a row that does not fit */
 #define MAX_SLOTS	8u
+#define COL_SLOTS	4u	/* shared: an engine is three tiles ahead of another at most */
+#define T_SLOTS		2u
 #define SLOT_ROOM	65536u	/* more than this is not needed to hide memory's latency */
 
 enum op { SOFTMAX, RMSNORM, LAYERNORM };
@@ -34,6 +40,7 @@ enum {
 	SEM_P_FULL, SEM_P_FREE,
 	SEM_V_TO_S, SEM_S_TO_V,
 	SEM_OUT_FULL, SEM_OUT_FREE,
+	SEM_X_FREE_S, SEM_T_FULL, SEM_T_FREE,
 };
 
 enum { RING_X = 0, RING_W = 4, RING_OUT = 8 };
@@ -57,12 +64,15 @@ struct gen {
 	uint32_t chunk, full, rest;	/* width = full * chunk + rest */
 	uint32_t parts;			/* chunks of a row */
 	bool resident;
+	bool shared;			/* layernorm by three engines */
 	uint32_t x_slots, out_slots;
 	uint32_t p;			/* SBUF, fp32: p of softmax, what layernorm scales; squares that nobody wants */
 	uint32_t weight, bias;
 	uint32_t v_part, s_part;	/* columns: of each chunk, by Vector and by Scalar */
 	uint32_t v_sum, v_col, s_sum, s_col;	/* columns: of the row */
 	struct turn x[KILN_ENGINES], out[KILN_ENGINES];
+	/* shared: what GpSimd scales; -mean; 1 / root */
+	struct turn t[KILN_ENGINES], mean[KILN_ENGINES], root[KILN_ENGINES];
 	unsigned int x_tile, x_next, w_next, b_next;	/* Sync: device addresses */
 	unsigned int y_next;		/* GpSimd */
 	unsigned int v_reg, s_reg;	/* columns of the next chunk */
@@ -74,8 +84,23 @@ static uint32_t row_bytes(const struct gen *g)
 {
 	uint32_t vectors = (g->r->weight + g->r->bias) * KILN_ALIGN_UP(g->chunk * g->ws, 64u);
 
-	return KILN_ALIGN_UP(g->chunk * 4, 64u) + vectors +
+	return KILN_ALIGN_UP(g->chunk * 4, 64u) * (1 + (g->shared ? T_SLOTS : 0)) + vectors +
 		(g->x_slots + g->out_slots) * KILN_ALIGN_UP(g->chunk * g->es, 64u);
+}
+
+static void layout_shared(struct gen *g, uint32_t *top)
+{
+	uint32_t bytes = KILN_ALIGN_UP(g->chunk * 4, 64u), t = take(top, T_SLOTS * bytes);
+	uint32_t mean = take(top, COL_SLOTS * 4), root = take(top, COL_SLOTS * 4);
+
+	turn_init(g->as, KILN_VECTOR, &g->t[KILN_VECTOR], t, bytes, T_SLOTS);
+	turn_init(g->as, KILN_GPSIMD, &g->t[KILN_GPSIMD], t, bytes, T_SLOTS);
+	turn_init(g->as, KILN_VECTOR, &g->mean[KILN_VECTOR], mean, 4, COL_SLOTS);
+	turn_init(g->as, KILN_SCALAR, &g->mean[KILN_SCALAR], mean, 4, COL_SLOTS);
+	turn_init(g->as, KILN_SCALAR, &g->root[KILN_SCALAR], root, 4, COL_SLOTS);
+	turn_init(g->as, KILN_GPSIMD, &g->root[KILN_GPSIMD], root, 4, COL_SLOTS);
+	post_free(g->as, KILN_VECTOR, SEM_X_FREE_S, g->x_slots);
+	post_free(g->as, KILN_VECTOR, SEM_T_FREE, T_SLOTS);
 }
 
 static void layout(struct gen *g, unsigned int generation)
@@ -86,6 +111,8 @@ static void layout(struct gen *g, unsigned int generation)
 	g->chunk = g->r->width;
 	g->x_slots = 2;
 	g->out_slots = 1;
+	g->shared = g->r->op == LAYERNORM && (g->r->weight || g->r->bias);
+	g->shared = g->shared && g->r->width <= room / 4 && row_bytes(g) <= room;
 	g->resident = g->r->width <= room / 4 && row_bytes(g) <= room;
 	if (!g->resident) {
 		g->chunk = CHUNK_BYTES / 4;
@@ -129,6 +156,8 @@ static void layout(struct gen *g, unsigned int generation)
 	g->v_col = take(&top, 4);
 	g->s_sum = take(&top, 4);
 	g->s_col = take(&top, 4);
+	if (g->shared)
+		layout_shared(g, &top);
 }
 
 /* ---------------------------------------------------------------- a chunk -- */
@@ -138,10 +167,17 @@ static struct kiln_scalar column(uint32_t addr)
 	return kiln_col(KILN_SBUF, KILN_F32, addr, 0);
 }
 
+static struct kiln_scalar turned(const struct turn *t)
+{
+	return kiln_col(KILN_SBUF, KILN_F32, 0, t->reg);
+}
+
 /* Sync: the next n columns of p rows, and tell one engine. */
 static void load(struct gen *g, uint32_t p, uint32_t n, unsigned int full)
 {
 	kiln_asm_wait(g->as, KILN_SYNC, SEM_X_FREE, 1);
+	if (g->shared)
+		kiln_asm_wait(g->as, KILN_SYNC, SEM_X_FREE_S, 1);
 	kiln_asm_dma(g->as, KILN_SYNC, RING_X, slot(&g->x[KILN_SYNC], g->type, p, n),
 		     kiln_dram(g->x_next, 0, g->r->ldx, 1));
 	kiln_asm_post(g->as, KILN_SYNC, full, 1);
@@ -184,11 +220,12 @@ static void x_turn(struct gen *g, bool last_pass)
 	turn_next(g->as, KILN_SCALAR, &g->x[KILN_SCALAR]);
 }
 
-/* Vector has written a chunk of the result: GpSimd stores it. */
-static void store(struct gen *g, uint32_t p, uint32_t n)
+/* An engine has written a chunk of the result: GpSimd stores it. */
+static void store(struct gen *g, enum kiln_engine writer, uint32_t p, uint32_t n)
 {
-	kiln_asm_post(g->as, KILN_VECTOR, SEM_OUT_FULL, 1);
-	turn_next(g->as, KILN_VECTOR, &g->out[KILN_VECTOR]);
+	kiln_asm_post(g->as, writer, SEM_OUT_FULL, 1);
+	if (writer == KILN_VECTOR)
+		turn_next(g->as, KILN_VECTOR, &g->out[KILN_VECTOR]);
 
 	kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL, 1);
 	kiln_asm_dma(g->as, KILN_GPSIMD, RING_OUT, kiln_dram(g->y_next, 0, g->r->ldy, 1),
@@ -196,6 +233,30 @@ static void store(struct gen *g, uint32_t p, uint32_t n)
 	kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE, 1);
 	turn_next(g->as, KILN_GPSIMD, &g->out[KILN_GPSIMD]);
 	bump(g->as, KILN_GPSIMD, g->y_next, (int64_t)n * g->es);
+}
+
+/* Vector: t = (x - mean) * weight. */
+static void centre(struct gen *g, struct kiln_operand t, struct kiln_operand x,
+		   struct kiln_operand weight, struct kiln_scalar mean)
+{
+	if (g->r->weight)
+		kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
+					      KILN_ALU_MULTIPLY, weight, 0);
+	else
+		kiln_asm_tensor_scalar(g->as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
+				       KILN_ALU_BYPASS, kiln_const(0), 0);
+}
+
+/* out = t / root + bias */
+static void scale_back(struct gen *g, enum kiln_engine e, struct kiln_operand out,
+		       struct kiln_operand t, struct kiln_scalar root, struct kiln_operand bias)
+{
+	if (g->r->bias)
+		kiln_asm_scalar_tensor_tensor(g->as, e, out, t, KILN_ALU_MULTIPLY, root,
+					      KILN_ALU_ADD, bias, 0);
+	else
+		kiln_asm_tensor_scalar(g->as, e, out, t, KILN_ALU_MULTIPLY, root,
+				       KILN_ALU_BYPASS, kiln_const(0), 0);
 }
 
 /* Vector: a chunk of the result of a norm. */
@@ -222,19 +283,35 @@ static void norm_by_vector(struct gen *g, uint32_t p, uint32_t n)
 				       KILN_ALU_MULTIPLY, root, 0);
 	} else {
 		/* Scalar is done with p: its squares went through it before the root. */
-		if (g->r->weight)
-			kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
-						      KILN_ALU_MULTIPLY, w, 0);
-		else
-			kiln_asm_tensor_scalar(as, KILN_VECTOR, t, x, KILN_ALU_ADD, mean,
-					       KILN_ALU_BYPASS, kiln_const(0), 0);
-		if (g->r->bias)
-			kiln_asm_scalar_tensor_tensor(as, KILN_VECTOR, out, t, KILN_ALU_MULTIPLY,
-						      root, KILN_ALU_ADD, b, 0);
-		else
-			kiln_asm_tensor_scalar(as, KILN_VECTOR, out, t, KILN_ALU_MULTIPLY, root,
-					       KILN_ALU_BYPASS, kiln_const(0), 0);
+		centre(g, t, x, w, mean);
+		scale_back(g, KILN_VECTOR, out, t, root, b);
 	}
+}
+
+/* Layer norm in three engines: Vector's and GpSimd's parts of the result. */
+static void norm_by_two(struct gen *g, uint32_t p, uint32_t n)
+{
+	struct kiln_asm *as = g->as;
+
+	kiln_asm_wait(as, KILN_VECTOR, SEM_T_FREE, 1);
+	centre(g, slot(&g->t[KILN_VECTOR], KILN_F32, p, n), slot(&g->x[KILN_VECTOR], g->type, p, n),
+	       sbuf(p, g->weight_type, g->weight, n), turned(&g->mean[KILN_VECTOR]));
+	kiln_asm_post(as, KILN_VECTOR, SEM_T_FULL, 1);
+	kiln_asm_post(as, KILN_VECTOR, SEM_X_FREE, 1);
+	turn_next(as, KILN_VECTOR, &g->mean[KILN_VECTOR]);
+	turn_next(as, KILN_VECTOR, &g->t[KILN_VECTOR]);
+
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_OUT_FREE, 1);
+	kiln_asm_nop(as, KILN_GPSIMD);
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_T_FULL, 1);
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_S_TO_V, 1);
+	scale_back(g, KILN_GPSIMD, slot(&g->out[KILN_GPSIMD], g->type, p, n),
+		   slot(&g->t[KILN_GPSIMD], KILN_F32, p, n), turned(&g->root[KILN_GPSIMD]),
+		   sbuf(p, g->weight_type, g->bias, n));
+	kiln_asm_post(as, KILN_GPSIMD, SEM_T_FREE, 1);
+	store(g, KILN_GPSIMD, p, n);
+	turn_next(as, KILN_GPSIMD, &g->root[KILN_GPSIMD]);
+	turn_next(as, KILN_GPSIMD, &g->t[KILN_GPSIMD]);
 }
 
 /* ----------------------------------------------------------------- passes -- */
@@ -290,7 +367,9 @@ static void column_by_vector(struct gen *g, uint32_t p)
 	kiln_asm_tensor_reduce(g->as, sbuf(p, KILN_F32, g->v_sum, 1),
 			       softmax ? KILN_ALU_MIN : KILN_ALU_ADD,
 			       sbuf(p, KILN_F32, g->v_part, g->parts), false);
-	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, sbuf(p, KILN_F32, g->v_col, 1),
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR,
+			       g->shared ? slot(&g->mean[KILN_VECTOR], KILN_F32, p, 1) :
+					   sbuf(p, KILN_F32, g->v_col, 1),
 			       sbuf(p, KILN_F32, g->v_sum, 1), KILN_ALU_MULTIPLY,
 			       kiln_const(softmax ? g->r->scale : -1.0f / g->r->width),
 			       KILN_ALU_BYPASS, kiln_const(0), 0);
@@ -315,12 +394,17 @@ static void squares_by_scalar(struct gen *g, uint32_t p, uint32_t n)
 {
 	const struct kiln_column sum = kiln_col(KILN_SBUF, KILN_F32, 0, g->s_reg).col;
 	bool centred = g->r->op == LAYERNORM;
+	struct kiln_scalar mean = g->shared ? turned(&g->mean[KILN_SCALAR]) : column(g->v_col);
 
 	fetch(g, p, n, KILN_SCALAR, !centred);
 	/* Only the sum is wanted. */
 	kiln_asm_activation(g->as, sbuf(p, KILN_BF16, g->p, n), KILN_ACT_SQUARE,
 			    slot(&g->x[KILN_SCALAR], g->type, p, n), kiln_const(1),
-			    centred ? column(g->v_col) : kiln_const(0), &sum);
+			    centred ? mean : kiln_const(0), &sum);
+	if (g->shared) {
+		kiln_asm_post(g->as, KILN_SCALAR, SEM_X_FREE_S, 1);
+		turn_next(g->as, KILN_SCALAR, &g->mean[KILN_SCALAR]);
+	}
 	x_done(g, KILN_SCALAR, false);
 	kiln_asm_addi(g->as, KILN_SCALAR, g->s_reg, g->s_reg, 4);
 	x_turn(g, false);
@@ -337,10 +421,13 @@ static void column_by_scalar(struct gen *g, uint32_t p, enum kiln_activation fun
 			    &sum);
 	if (g->r->op == RMSNORM)	/* Vector has read what stands there */
 		kiln_asm_wait(g->as, KILN_SCALAR, SEM_V_TO_S, 1);
-	kiln_asm_activation(g->as, sbuf(p, KILN_F32, g->s_col, 1), func,
+	kiln_asm_activation(g->as, g->shared ? slot(&g->root[KILN_SCALAR], KILN_F32, p, 1) :
+			    sbuf(p, KILN_F32, g->s_col, 1), func,
 			    sbuf(p, KILN_F32, g->s_sum, 1), kiln_const(scale), kiln_const(bias),
 			    NULL);
 	kiln_asm_post(g->as, KILN_SCALAR, SEM_S_TO_V, 1);
+	if (g->shared)
+		turn_next(g->as, KILN_SCALAR, &g->root[KILN_SCALAR]);
 	kiln_asm_movi(g->as, KILN_SCALAR, g->s_reg, g->s_part);
 }
 
@@ -364,7 +451,7 @@ static void softmax_out(struct gen *g, uint32_t p, uint32_t n)
 			       KILN_ALU_BYPASS, kiln_const(0), 0);
 	if (!g->resident)
 		kiln_asm_post(as, KILN_VECTOR, SEM_P_FREE, 1);
-	store(g, p, n);
+	store(g, KILN_VECTOR, p, n);
 	x_turn(g, true);
 }
 
@@ -373,13 +460,18 @@ static void norm_out(struct gen *g, uint32_t p, uint32_t n)
 	bool vectors = g->r->weight || g->r->bias;
 
 	fetch(g, p, n, KILN_VECTOR, false);
+	if (g->shared) {
+		norm_by_two(g, p, n);
+		x_turn(g, true);
+		return;
+	}
 	if (vectors && !g->resident) {
 		load_vectors(g, n);
 		wait_for(g, KILN_VECTOR, SEM_W_FULL);
 	}
 	norm_by_vector(g, p, n);
 	x_done(g, KILN_VECTOR, true);
-	store(g, p, n);
+	store(g, KILN_VECTOR, p, n);
 	x_turn(g, true);
 	if (vectors && !g->resident)
 		post_free(g->as, KILN_VECTOR, SEM_W_FREE, 1);
@@ -405,7 +497,8 @@ static void tile(struct gen *g, uint32_t p)
 	case RMSNORM:
 		chunks(g, p, squares_by_scalar);
 		column_by_scalar(g, p, KILN_ACT_RSQRT, 1.0f / g->r->width, g->r->eps);
-		wait_for(g, KILN_VECTOR, SEM_S_TO_V);
+		if (!g->shared)
+			wait_for(g, KILN_VECTOR, SEM_S_TO_V);
 		if (!g->resident && g->r->weight)
 			kiln_asm_ldarg(g->as, KILN_SYNC, g->w_next, ARG_WEIGHT);
 		if (!g->resident && g->r->bias)
