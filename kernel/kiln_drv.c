@@ -136,6 +136,7 @@ static const struct file_operations kiln_fops = {
 	DRM_ACCEL_FOPS,
 	.show_fdinfo = drm_show_fdinfo,
 	.uring_cmd = kiln_uring_cmd,
+	.uring_cmd_iopoll = kiln_uring_cmd_iopoll,
 };
 
 /*

@@ -50,6 +50,7 @@ void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int
 	};
 	if (slot->fence)
 		queue->num_fences--;
+	queue->num_polled -= slot->polled;
 	if (!slot->ucmd)
 		queue->results[slot->seqno & (queue->depth - 1)] = (struct kiln_queue_result) {
 			.cycles = cycles, .res = res, .done = true,
@@ -110,7 +111,10 @@ static bool kiln_queue_process_batch(struct kiln_queue *queue, bool *any)
 		}
 		kiln_ring_release(&queue->ring);
 	} else if (!count && queue->ring.sq) {
-		more = kiln_ring_rearm(&queue->ring);
+		/* No interrupt if all that are in flight are polled. */
+		queue->armed = !queue->num_polled ||
+			       queue->num_polled < queue->depth - queue->num_free;
+		more = queue->armed && kiln_ring_rearm(&queue->ring);
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 
@@ -448,6 +452,7 @@ static struct kiln_queue *kiln_queue_create(struct kiln_vm *vm,
 	queue->depth = depth;
 	queue->weight = args->weight ?: KILN_WEIGHT_DEFAULT;
 	queue->limit_ms = args->limit_ms ?: KILN_LIMIT_MS_MAX;
+	queue->armed = true;	/* a new ring is */
 	queue->epoch = vm->epoch;
 	INIT_LIST_HEAD(&queue->vector_link);
 	spin_lock_init(&queue->lock);

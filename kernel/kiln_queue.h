@@ -51,6 +51,8 @@ struct kiln_slot {
 	u32 generation;
 	/** @state: enum kiln_slot_state. */
 	u8 state;
+	/** @polled: its submitter looks for its end and needs no interrupt. */
+	bool polled;
 	/** @cancel: it is wanted no more. */
 	bool cancel;
 	/** @cancel_sent: the card has been told. */
@@ -130,6 +132,10 @@ struct kiln_queue {
 	u16 *free_slots;
 	/** @num_free: on the stack. */
 	u32 num_free;
+	/** @num_polled: slots that are polled. */
+	u32 num_polled;
+	/** @armed: the card sends an interrupt at the next completion. */
+	bool armed;
 	/** @num_fences: slots with a fence. */
 	u32 num_fences;
 	/** @results: of commands that came by ioctl, by seqno modulo @depth. */

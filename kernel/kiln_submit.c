@@ -89,7 +89,7 @@ static int kiln_submit_encode(struct kiln_device *kdev, const struct drm_kiln_ex
 
 /* Take a slot for the command. From here on it completes, whatever happens. */
 static struct kiln_slot *kiln_submit_reserve(struct kiln_queue *queue, struct io_uring_cmd *ucmd,
-					     struct dma_fence *fence, u64 *seqno)
+					     struct dma_fence *fence, bool polled, u64 *seqno)
 {
 	struct kiln_queue_result *result = NULL;
 	struct kiln_slot *slot;
@@ -114,6 +114,8 @@ static struct kiln_slot *kiln_submit_reserve(struct kiln_queue *queue, struct io
 	}
 	slot->ucmd = ucmd;
 	slot->fence = fence;
+	slot->polled = polled;
+	queue->num_polled += polled;
 	if (fence) {
 		slot->expires = jiffies + KILN_FENCE_LIMIT;
 		queue->num_fences++;
@@ -135,6 +137,7 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
 	struct kiln_done done;
 	bool doorbell = false;
 	bool ended = false;
+	bool late = false;
 
 	spin_lock_irq(&queue->lock);
 	if (unlikely(queue->error || slot->cancel)) {
@@ -145,6 +148,11 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
 		doorbell = kiln_ring_push(&queue->ring, cmd);
 		queue->doorbells += doorbell;
 		trace_kiln_submit(queue, cmd, doorbell);
+		/* The first that needs an interrupt, after some that were polled. */
+		if (unlikely(!queue->armed && !slot->polled)) {
+			queue->armed = true;
+			late = kiln_ring_rearm(&queue->ring);
+		}
 		/* The lock orders this: kiln_evict.c sets it, then looks for commands. */
 		if (unlikely(READ_ONCE(queue->vm->suspended)))
 			kiln_evict_want_back(queue->vm);
@@ -155,6 +163,8 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
 		trace_kiln_doorbell(queue->hw_id);
 		kiln_hw_doorbell(queue->kdev, queue->hw_id);
 	}
+	if (late)
+		kiln_queue_process(queue);
 	if (ended) {
 		kiln_queue_finish(queue, &done);
 		wake_up_all(&queue->wait);
@@ -207,7 +217,8 @@ int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		ret = -ENODEV;
 		goto out_fence;
 	}
-	slot = kiln_submit_reserve(queue, ucmd, fence, seqno);
+	slot = kiln_submit_reserve(queue, ucmd, fence, kiln_uring_is_polled(ucmd, issue_flags),
+				   seqno);
 	if (IS_ERR(slot)) {
 		ret = PTR_ERR(slot);
 		goto out_exit;

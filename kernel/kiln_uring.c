@@ -25,11 +25,20 @@ struct kiln_uring_pdu {
 	u64 cycles;
 	/** @res: result, once it has ended. */
 	int res;
+	/** @queue_id: of @queue, for those who do not hold it. */
+	u32 queue_id : 31;
+	/** @polled: of a ring with IOPOLL: not cancelable, and looked for by its submitter. */
+	u32 polled : 1;
 };
 
 static struct kiln_uring_pdu *kiln_uring_pdu(struct io_uring_cmd *ucmd)
 {
 	return io_uring_cmd_to_pdu(ucmd, struct kiln_uring_pdu);
+}
+
+bool kiln_uring_is_polled(struct io_uring_cmd *ucmd, unsigned int issue_flags)
+{
+	return ucmd && (issue_flags & IO_URING_F_IOPOLL);
 }
 
 bool kiln_uring_is_nonblock(struct io_uring_cmd *ucmd, unsigned int issue_flags)
@@ -48,8 +57,12 @@ void kiln_uring_prepare(struct io_uring_cmd *ucmd, struct kiln_queue *queue, u64
 	struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
 
 	pdu->queue = queue;
+	pdu->queue_id = queue->id;
 	pdu->cookie = cookie;
-	io_uring_cmd_mark_cancelable(ucmd, issue_flags);
+	pdu->polled = kiln_uring_is_polled(ucmd, issue_flags);
+	/* Linux 7 refuses to mark a polled one, 6.12 ruins its own lists by it. */
+	if (!pdu->polled)
+		io_uring_cmd_mark_cancelable(ucmd, issue_flags);
 }
 
 static void kiln_uring_post(struct io_uring_cmd *ucmd, unsigned int issue_flags)
@@ -64,14 +77,20 @@ static void kiln_uring_post(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 
 KILN_URING_TASK_WORK(kiln_uring_task_work, kiln_uring_post)
 
-/* Post the CQE. A cancelable command must not end in an interrupt, so by task work. */
+/*
+ * Post the CQE. A cancelable command must not end in an interrupt, so by task
+ * work. For a polled one this only marks it: whoever polls makes the CQE.
+ */
 void kiln_uring_complete(struct io_uring_cmd *ucmd, int res, u64 cycles)
 {
 	struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
 
 	pdu->res = res;
 	pdu->cycles = cycles;
-	io_uring_cmd_complete_in_task(ucmd, kiln_uring_task_work);
+	if (pdu->polled)
+		kiln_uring_post(ucmd, IO_URING_F_UNLOCKED);
+	else
+		io_uring_cmd_complete_in_task(ucmd, kiln_uring_task_work);
 }
 
 static bool kiln_uring_has_room(struct kiln_queue *queue)
@@ -124,9 +143,6 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 
 	if (ucmd->cmd_op != DRM_KILN_URING_EXEC)
 		return kiln_bad(kdev, -EINVAL, "cmd_op %#x", ucmd->cmd_op);
-	/* Not cancelable then, and there is nothing to poll. */
-	if (issue_flags & IO_URING_F_IOPOLL)
-		return kiln_bad(kdev, -EOPNOTSUPP, "ring with IOPOLL");
 	/* Without it there are 16 bytes, and whatever comes behind. */
 	if (!(issue_flags & IO_URING_F_SQE128))
 		return kiln_bad(kdev, -EINVAL, "SQE without SQE128");
@@ -159,4 +175,24 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 		return -EIOCBQUEUED;
 	kiln_queue_put(queue);
 	return ret;
+}
+
+/*
+ * file_operations.uring_cmd_iopoll: has the command ended? It may do so, and
+ * drop its queue, while we ask; so the queue is looked up again.
+ */
+int kiln_uring_cmd_iopoll(struct io_uring_cmd *ucmd, struct io_comp_batch *iob,
+			  unsigned int poll_flags)
+{
+	struct drm_file *file = ucmd->file->private_data;
+	struct kiln_queue *queue = kiln_queue_get(file->driver_priv,
+						  kiln_uring_pdu(ucmd)->queue_id);
+	bool any;
+
+	/* Whoever destroyed it has ended its commands. */
+	if (!queue)
+		return 0;
+	any = kiln_queue_process(queue);
+	kiln_queue_put(queue);
+	return any;
 }
