@@ -125,7 +125,7 @@ int main(void)
 	try("no order", 1, "{'descr': '<f4', 'shape': (3,), }", 12, -1);
 	try("Fortran order", 1, DICT("'<f4'", "True", "(3, 4)"), 48, -1);
 	try("records", 1, DICT("[('x', '<f4')]", "False", "(3,)"), 12, -1);
-	try("unknown type", 1, DICT("'<f2'", "False", "(3,)"), 6, -1);
+	try("unknown type", 1, DICT("'<c8'", "False", "(3,)"), 24, -1);
 	try("a prefix of a type", 1, DICT("'<f'", "False", "(3,)"), 12, -1);
 	try("no end of the type", 1, "{'shape': (3,), 'fortran_order': False, 'descr': '<f4", 12, -1);
 	try("no end of the shape", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, ", 12, -1);
