@@ -125,7 +125,7 @@ static int kiln_debugfs_page_tables(struct seq_file *seq, void *data)
 	seq_puts(seq, "context va bytes handle_bytes offset placement access\n");
 	for (;;) {
 		struct drm_gpuva *va;
-		bool resident;
+		bool resident, in_hbm;
 
 		xa_lock(&kdev->contexts);
 		vm = xa_find_after(&kdev->contexts, &hw_id, ULONG_MAX, XA_PRESENT);
@@ -141,9 +141,10 @@ static int kiln_debugfs_page_tables(struct seq_file *seq, void *data)
 		drm_gpuvm_for_each_va(va, &vm->base) {
 			if (va == &vm->base.kernel_alloc_node)
 				continue;
+			in_hbm = kiln_bo_peek(to_kiln_bo(va->gem.obj), &resident);
 			seq_printf(seq, "%lu %#llx %#llx %#zx %#llx %s %s\n", hw_id, va->va.addr,
 				   va->va.range, va->gem.obj->size, va->gem.offset,
-				   kiln_bo_peek(to_kiln_bo(va->gem.obj), &resident) ? "hbm" : "host",
+				   in_hbm ? "hbm" : "host",
 				   va->flags & KILN_VMA_READONLY ? "ro" : "rw");
 		}
 		mutex_unlock(&vm->lock);

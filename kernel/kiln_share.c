@@ -108,7 +108,10 @@ int kiln_vm_share_ioctl(struct drm_device *drm, void *data, struct drm_file *fil
 	/* One change at a time, and the VM stays. */
 	mutex_lock(&kfile->lock);
 	vm = xa_load(&kfile->vms, args->vm_id);
-	ret = vm ? kiln_vm_share_locked(vm, args) : kiln_bad(kdev, -ENOENT, "vm_id %u", args->vm_id);
+	if (vm)
+		ret = kiln_vm_share_locked(vm, args);
+	else
+		ret = kiln_bad(kdev, -ENOENT, "vm_id %u", args->vm_id);
 	mutex_unlock(&kfile->lock);
 	return ret;
 }

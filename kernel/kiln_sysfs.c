@@ -117,52 +117,70 @@ static int kiln_sysfs_read_stats(struct kiln_device *kdev, struct kiln_stats *st
 	return ret;
 }
 
-#define KILN_STAT(name)								\
-static ssize_t name##_show(struct device *dev, struct device_attribute *attr,	\
-			   char *buf)						\
-{										\
-	struct kiln_stats stats;						\
-	int ret = kiln_sysfs_read_stats(kiln_sysfs_device(dev), &stats);	\
-										\
-	return ret ?: sysfs_emit(buf, "%llu\n", stats.name);			\
-}										\
-static DEVICE_ATTR_RO(name)
+/**
+ * struct kiln_stat - a figure of the firmware's
+ */
+struct kiln_stat {
+	/** @attr: its file. */
+	struct device_attribute attr;
+	/** @offset: in struct kiln_stats; of the first core, if each has one. */
+	size_t offset;
+};
 
-/* A figure for each core, in one line. */
-#define KILN_CORE_STAT(name)							\
-static ssize_t core_##name##_show(struct device *dev,				\
-				  struct device_attribute *attr, char *buf)	\
-{										\
-	struct kiln_device *kdev = kiln_sysfs_device(dev);			\
-	struct kiln_stats stats;						\
-	int ret = kiln_sysfs_read_stats(kdev, &stats);				\
-	u32 i;									\
-										\
-	for (i = 0; ret >= 0 && i < min_t(u32, kdev->cores, KILN_MAX_CORES); i++) \
-		ret += sysfs_emit_at(buf, ret, "%s%llu", i ? " " : "",		\
-				     stats.core[i].name);			\
-	return ret < 0 ? ret : ret + sysfs_emit_at(buf, ret, "\n");		\
-}										\
-static DEVICE_ATTR_RO(core_##name)
+static ssize_t kiln_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	const struct kiln_stat *stat = container_of(attr, struct kiln_stat, attr);
+	struct kiln_stats stats;
+	int ret;
 
-KILN_STAT(uptime_ns);
-KILN_STAT(commands);
-KILN_STAT(faults);
-KILN_STAT(doorbells);
-KILN_STAT(interrupts);
-KILN_CORE_STAT(busy_ns);
-KILN_CORE_STAT(cycles);
-KILN_CORE_STAT(commands);
+	ret = kiln_sysfs_read_stats(kiln_sysfs_device(dev), &stats);
+	return ret ?: sysfs_emit(buf, "%llu\n", *(u64 *)((void *)&stats + stat->offset));
+}
+
+/* One for each core, in one line. */
+static ssize_t kiln_stat_show_cores(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	const struct kiln_stat *stat = container_of(attr, struct kiln_stat, attr);
+	struct kiln_device *kdev = kiln_sysfs_device(dev);
+	struct kiln_stats stats;
+	void *core = &stats;
+	int ret, at = 0;
+	u32 i;
+
+	ret = kiln_sysfs_read_stats(kdev, &stats);
+	if (ret)
+		return ret;
+	for (i = 0; i < min_t(u32, kdev->cores, KILN_MAX_CORES); i++) {
+		at += sysfs_emit_at(buf, at, "%s%llu", i ? " " : "", *(u64 *)(core + stat->offset));
+		core += sizeof(stats.core[0]);
+	}
+	return at + sysfs_emit_at(buf, at, "\n");
+}
+
+#define KILN_STAT(_name, _member, _show)			\
+static struct kiln_stat kiln_stat_##_name = {			\
+	.attr = __ATTR(_name, 0444, _show, NULL),		\
+	.offset = offsetof(struct kiln_stats, _member),		\
+}
+
+KILN_STAT(uptime_ns, uptime_ns, kiln_stat_show);
+KILN_STAT(commands, commands, kiln_stat_show);
+KILN_STAT(faults, faults, kiln_stat_show);
+KILN_STAT(doorbells, doorbells, kiln_stat_show);
+KILN_STAT(interrupts, interrupts, kiln_stat_show);
+KILN_STAT(core_busy_ns, core[0].busy_ns, kiln_stat_show_cores);
+KILN_STAT(core_cycles, core[0].cycles, kiln_stat_show_cores);
+KILN_STAT(core_commands, core[0].commands, kiln_stat_show_cores);
 
 static struct attribute *kiln_sysfs_stats_attrs[] = {
-	&dev_attr_uptime_ns.attr,
-	&dev_attr_commands.attr,
-	&dev_attr_faults.attr,
-	&dev_attr_doorbells.attr,
-	&dev_attr_interrupts.attr,
-	&dev_attr_core_busy_ns.attr,
-	&dev_attr_core_cycles.attr,
-	&dev_attr_core_commands.attr,
+	&kiln_stat_uptime_ns.attr.attr,
+	&kiln_stat_commands.attr.attr,
+	&kiln_stat_faults.attr.attr,
+	&kiln_stat_doorbells.attr.attr,
+	&kiln_stat_interrupts.attr.attr,
+	&kiln_stat_core_busy_ns.attr.attr,
+	&kiln_stat_core_cycles.attr.attr,
+	&kiln_stat_core_commands.attr.attr,
 	NULL
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The way of a command: submitted, doorbell, completed, stopped its context; and what the driver does around it. */
+/* The way of a command: submitted, doorbell, completed, fault; what the driver does around it. */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kiln
 
