@@ -84,6 +84,8 @@ static enum kiln_status ctx_suspend(struct kiln_sim *sim, const struct kiln_cmd 
 {
 	struct fw_context *ctx = &sim->context[cmd->ctx.context];
 
+	if (!ctx->suspended)
+		ctx->suspended_ns = fw_now(sim);
 	ctx->suspended = true;
 	/* those that wait shall not look at memory that may be moved */
 	fw_context_look(sim, cmd->ctx.context, true);
@@ -94,10 +96,15 @@ static enum kiln_status ctx_suspend(struct kiln_sim *sim, const struct kiln_cmd 
 static enum kiln_status ctx_resume(struct kiln_sim *sim, const struct kiln_cmd *cmd)
 {
 	struct fw_context *ctx = &sim->context[cmd->ctx.context];
+	uint64_t away = fw_now(sim) - ctx->suspended_ns;
 
 	if (!ctx->suspended)
 		return KILN_ST_BAD_STATE;
 	ctx->suspended = false;
+	/* meanwhile the time of those that wait has stood still */
+	for (unsigned int id = ctx->queues; id; id = sim->queue[id].sib_next)
+		if (sim->queue[id].wait_since)
+			sim->queue[id].wait_since += away;
 	fw_sched_resume(sim, ctx);
 	fw_context_look(sim, cmd->ctx.context, false);
 	return KILN_ST_OK;

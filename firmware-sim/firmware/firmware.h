@@ -88,6 +88,7 @@ struct fw_context {
 	uint8_t priority;	/* enum kiln_priority */
 	uint64_t root;
 	uint64_t serial;	/* never used twice, as the id is */
+	uint64_t suspended_ns;	/* since when, if it is */
 	uint64_t vruntime;	/* weighted cycles, against others of this priority */
 	uint64_t due;		/* sim->spent at which its min_share is due again */
 	uint64_t turn;		/* sim->turns when it last got a core */

@@ -146,10 +146,8 @@ static void advance(struct kiln_sim *sim, struct fw_queue *q)
 		else
 			early = q->aborted & fw_ring_bit(q, q->sq_next) ?
 					KILN_ST_ABORTED : KILN_ST_OK;
-		if (early == KILN_ST_OK && ctx->suspended) {
-			q->wait_since = 0;
+		if (early == KILN_ST_OK && ctx->suspended)
 			return;
-		}
 		if (!fw_ring_room(sim, q)) {
 			if (q->broken)
 				continue;

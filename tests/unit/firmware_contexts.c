@@ -202,6 +202,21 @@ static void suspend(void)
 	IS(fw_ctx(&f, KILN_ADM_CTX_RESUME, 1), KILN_ST_OK, "resumed");
 	fw_pump(&f);
 	IS(fw_result(r, 5), KILN_ST_OK, "now it does");
+
+	/* turns on the card: each shorter than the limit, and together longer */
+	fw_push1(r, wait_for(fw_nop(6), FW_LINE(0), 9));
+	fw_serve(&f);
+	for (unsigned int turn = 0; turn < 4; turn++) {
+		IS(fw_result(r, 6), -1, "it waits, for %u s", turn * 3);
+		IS(fw_ctx(&f, KILN_ADM_CTX_SUSPEND, 1), KILN_ST_OK, "suspended");
+		f.clock += 60000 * MS;
+		IS(fw_ctx(&f, KILN_ADM_CTX_RESUME, 1), KILN_ST_OK, "resumed");
+		fw_pump(&f);
+		f.clock += 3000 * MS;
+		kiln_sim_tick(f.sim);
+		fw_pump(&f);
+	}
+	IS(fw_result(r, 6), KILN_ST_TIMEOUT, "and no longer than 10 s of its own");
 	fw_free(&f);
 }
 
