@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
  * Two processes whose buffers together need twice the HBM there is, all bound,
- * both at work at the same time. Wants a card with 64 MiB or so; see
- * tests/host/evict.sh.
+ * both at work at the same time, and looked at by the CPU; with a third one that
+ * wants as much and is killed in the middle of it, again and again. Wants a card
+ * with 64 MiB or so; see tests/host/evict.sh.
  */
+#include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "_abi.h"
@@ -18,6 +21,8 @@ struct shared {
 
 struct tenant {
 	int fd;
+	uint64_t seed;
+	volatile int stop, wrong, looks;
 	uint32_t vm, queue, bo[BUFFERS];
 	uint64_t bytes[BUFFERS], va[BUFFERS], *p[BUFFERS];
 };
@@ -105,13 +110,46 @@ static int work(struct tenant *t, uint64_t seed, uint64_t round)
 	return bad;
 }
 
+/* The CPU's look at buffers that come and go. */
+static void *looker(void *arg)
+{
+	struct tenant *t = arg;
+
+	for (uint64_t x = 1; !t->stop; x = x * 6364136223846793005ull + 1442695040888963407ull) {
+		int n = (x >> 33) % BUFFERS;
+		uint64_t i = (x >> 36) % (t->bytes[n] / PAGE) * (PAGE / 8);
+		uint64_t value = *(volatile uint64_t *)&t->p[n][i];
+
+		if (value != pattern(t->seed, n, i)) {
+			printf("# the CPU sees %#llx in buffer %d at %#llx\n", (long long)value, n,
+			       (long long)i * 8);
+			t->wrong++;
+		}
+		t->looks++;
+		usleep(3000);
+	}
+	return NULL;
+}
+
+/* Binds as much as the others, and has commands, until somebody kills it. */
+static void nuisance(void)
+{
+	struct tenant t = { 0 };
+
+	set_up(&t, 9);
+	for (;;)
+		work(&t, 9, 1);
+}
+
 static int tenant(struct shared *s, int me)
 {
 	uint64_t seed = me + 1;
-	struct tenant t;
+	struct tenant t = { .seed = seed };
+	pthread_t thread;
 	int bad = 0;
 
 	set_up(&t, seed);
+	pthread_create(&thread, NULL, looker, &t);
 	__sync_fetch_and_add(&s->ready, 1);
 	for (int n = 0; s->ready < 2 && n < 3000; n++)
 		usleep(10000);
@@ -121,6 +159,9 @@ static int tenant(struct shared *s, int me)
 		bad += work(&t, seed, round);
 		s->rounds[me]++;
 	}
+	t.stop = 1;
+	pthread_join(thread, NULL);
+	bad += t.wrong + !t.looks;
 	for (int n = 0; n < BUFFERS; n++)
 		for (uint64_t i = 0; i < t.bytes[n] / 8; i += PAGE / 8)
 			bad += t.p[n][i] != pattern(seed, n, i);
@@ -132,8 +173,8 @@ int main(void)
 	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
 				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uint64_t used;
-	pid_t pid[2];
-	int fd;
+	pid_t pid[2], third = 0;
+	int fd, left, killed = 0;
 
 	if (s == MAP_FAILED)
 		bail("mmap", errno);
@@ -144,15 +185,31 @@ int main(void)
 		if (!pid[i])
 			_exit(tenant(s, i));
 	}
-	for (int i = 0; i < 2; i++) {
-		int status = -1;
+	for (left = 2; left;) {
+		int status[2] = { -1, -1 };
 
-		waitpid(pid[i], &status, 0);
-		is(status, 0, "tenant %d: what it wrote, the card and it have seen, always", i);
-		is(s->rounds[i], ROUNDS, "tenant %d: has finished", i);
-		ok(s->evicted[i] > 0, "tenant %d: had to give its memory up, %d times", i,
-		   s->evicted[i]);
+		/* Lives a little longer each time: dies in set-up, in bind, at work. */
+		third = fork();
+		if (!third)
+			nuisance();
+		for (int ms = 0; left && ms < 40 + killed * 150; ms += 20) {
+			for (int i = 0; i < 2; i++) {
+				if (!pid[i] || !waitpid(pid[i], &status[i], WNOHANG))
+					continue;
+				pid[i] = 0;
+				left--;
+				is(status[i], 0, "tenant %d: what it wrote, the card and it have seen, always", i);
+				is(s->rounds[i], ROUNDS, "tenant %d: has finished", i);
+				ok(s->evicted[i] > 0, "tenant %d: had to give its memory up, %d times",
+				   i, s->evicted[i]);
+			}
+			usleep(20000);
+		}
+		kill(third, SIGKILL);
+		waitpid(third, NULL, 0);
+		killed++;
 	}
+	ok(killed > 1, "the third one has been killed %d times", killed);
 	for (int n = 0; card_info(fd).hbm_used_bytes != used && n < 100; n++)
 		usleep(20000);
 	is(card_info(fd).hbm_used_bytes, used, "all of HBM is free again");
