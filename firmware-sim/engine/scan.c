@@ -95,7 +95,8 @@ enum kiln_status kiln_exec_bn_aggr(struct kiln_core *core, const struct tiles *t
 			for (uint32_t at = 0; at < t->src[0].count; at += 3 * TRIPLES) {
 				uint32_t left = t->src[0].count - at;
 				uint32_t k = left < 3 * TRIPLES ? left : 3 * TRIPLES;
-				const float *x = kiln_tile_load(core, &t->src[0], p, at, k, core->x);
+				const float *x = kiln_tile_load(core, &t->src[0], p, at, k,
+								core->x);
 
 				for (uint32_t i = 0; i < k; i += 3) {
 					float d = x[i + 1] - mean;

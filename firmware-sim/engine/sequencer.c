@@ -276,7 +276,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			step(core, s, insn);
 		}
 		s->now += cost.busy;
-		if (!kiln_is_sequencer(insn->opcode) && insn->opcode < KILN_OP_LOAD_STATIONARY) {	/* DMA */
+		if (!kiln_is_sequencer(insn->opcode) && insn->opcode < KILN_OP_LOAD_STATIONARY) {
 			done = core->dma_end;
 		} else {
 			/* An engine completes in order: a NOP says that all before it is done. */

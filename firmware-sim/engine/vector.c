@@ -94,7 +94,7 @@ static const float *range_select(struct kiln_core *core, struct chunk *c)
 static const struct {
 	kiln_chunk_fn *fn;
 	bool two;			/* src[1] goes with src[0], element by element */
-	enum kiln_alu reduce;		/* what becomes of the results where that is wanted; or func1 */
+	enum kiln_alu reduce;		/* of the results, where that is wanted; or func1 */
 } elements[256] = {
 	[KILN_OP_ACTIVATION] = { kiln_chunk_activation, .reduce = KILN_ALU_ADD },
 	[KILN_OP_TENSOR_TENSOR] = { tensor_tensor, true },

@@ -313,7 +313,8 @@ static bool try_reduce(void)
 {
 	static float x[MOST];
 	struct kiln_insn insn = { .opcode = KILN_OP_TENSOR_REDUCE };
-	enum kiln_dtype integer = (const enum kiln_dtype[]){ KILN_I32, KILN_U8, KILN_I16 }[rng() % 3];
+	static const enum kiln_dtype integers[] = { KILN_I32, KILN_U8, KILN_I16 };
+	enum kiln_dtype integer = integers[rng() % 3];
 	bool bits = rng() % 2;
 	unsigned int partitions = any_partitions();
 	uint32_t n = any_count(), dims, inner = 1;
@@ -352,12 +353,14 @@ static bool try_bounds(void)
 	struct kiln_insn insn = { .opcode = KILN_OP_SEQUENCE_BOUNDS };
 	uint32_t n = any_count();
 
-	insn.src[0] = random_tile(KILN_SBUF, rng() % 2 ? KILN_F32 : KILN_I32, 1, n, 0, 24 << 10, false);
+	insn.src[0] = random_tile(KILN_SBUF, rng() % 2 ? KILN_F32 : KILN_I32, 1, n, 0, 24 << 10,
+				  false);
 	insn.dst = result(rng() % 2 ? KILN_F32 : KILN_I32, 1, 2 * n, false);
 	for (uint32_t i = 0, id = 0; i < n; i++) {
 		if (rng() % 8 == 0)
 			id = rng() % 4;
-		kiln_store_one(element(&insn.src[0], 0, i), rng() % 50 ? id : -0.0f, insn.src[0].dtype);
+		kiln_store_one(element(&insn.src[0], 0, i), rng() % 50 ? id : -0.0f,
+			       insn.src[0].dtype);
 	}
 	want_start(0, &insn.dst);
 	for (uint32_t i = 0; i < n; i++) {

@@ -634,7 +634,7 @@ static bool complete(struct reader *r)
 
 		if (rule->src[i].name && !(rule->src[i].spaces & R_ABSENT) && !r->src[i])
 			return missing(r, rule->src[i].name);
-		if (kind == R_ARRAY || kind == R_DIMS)	/* 0 is a default, that of a tile's column, too */
+		if (kind == R_ARRAY || kind == R_DIMS)	/* 0 will do, for a column, too */
 			continue;
 		if (kind && !r->func[i])
 			return missing(r, text_func_field(kind, i));
