@@ -353,6 +353,7 @@ int kiln_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	struct kiln_device *kdev = to_kiln_device(drm);
 	struct drm_kiln_wait *args = data;
 	struct kiln_queue *queue;
+	ktime_t end;
 	long ret = 0;
 	u64 last;
 
@@ -375,6 +376,7 @@ int kiln_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	if (ret)
 		goto out;
 
+	end = ktime_add_safe(ktime_get(), ns_to_ktime(args->timeout_ns));
 	if (args->timeout_ns < 0) {
 		ret = wait_event_interruptible(queue->wait,
 					       kiln_wait_is_done(queue, args->seqno, args->count));
@@ -388,12 +390,11 @@ int kiln_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 					timeout) : -ETIME;
 	}
 	/*
-	 * A wait for ever goes on by itself after what was no signal, but io_uring's
-	 * work for this task. A relative timeout cannot be restarted: the caller
-	 * knows how long it wants to wait.
+	 * The call is made again by itself after what was no signal, but io_uring's
+	 * work for this task; then it waits for what is left.
 	 */
 	if (ret == -ERESTARTSYS && args->timeout_ns >= 0)
-		ret = -EINTR;
+		args->timeout_ns = max_t(s64, ktime_to_ns(ktime_sub(end, ktime_get())), 0);
 	if (!ret && args->results)
 		ret = kiln_wait_copy(queue, args);
 out:

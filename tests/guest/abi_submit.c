@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* Submission by ioctl: results, order, timelines, faults, fences, every field of a command. */
+#include <signal.h>
+#include <sys/time.h>
+
 #include "_abi.h"
 
 static int fd;
@@ -311,6 +314,40 @@ static void test_full(void)
 	is(run_nop(fd, queue), 0, "the next good command works");
 }
 
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+/* A signal comes first: the call goes on by itself for what is left, or says what that is. */
+static void test_wait_signals(void)
+{
+	struct itimerval often = { { 0, 50000 }, { 0, 50000 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct drm_kiln_wait w = { .queue_id = queue, .count = 1, .timeout_ns = 600000000 };
+	struct sigaction restart = { .sa_handler = nothing, .sa_flags = SA_RESTART };
+	struct sigaction end = { .sa_handler = nothing };
+	struct drm_kiln_exec e = nop();
+	int ret;
+
+	memory[0] = 0;
+	e.wait_addr = VA_BASE;
+	e.wait_value = 1;
+	w.seqno = 0;
+	is(submit(fd, &e, 1, (uint64_t *)&w.seqno), 1, "a command that waits");
+	sigaction(SIGALRM, &restart, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	ret = ioctl(fd, DRM_IOCTL_KILN_WAIT, &w) ? -errno : 0;
+	is(ret, -ETIME, "signals do not end a wait, time does");
+	sigaction(SIGALRM, &end, NULL);
+	w.timeout_ns = 60000000000;
+	ret = ioctl(fd, DRM_IOCTL_KILN_WAIT, &w) ? -errno : 0;
+	is(ret, -EINTR, "a handler that wants it ends a wait");
+	setitimer(ITIMER_REAL, &never, NULL);
+	is(w.timeout_ns > 0 && w.timeout_ns < 60000000000, true, "which says how much time is left");
+	memory[0] = 1;
+	is(wait_results(fd, queue, w.seqno, 1, -1, NULL), 0, "let it go");
+}
+
 int main(void)
 {
 	fd = open_card();
@@ -329,6 +366,7 @@ int main(void)
 	test_isolation();
 	test_syncobj();
 	test_full();
+	test_wait_signals();
 
 	is(destroy_queue(fd, queue), 0, "destroy the queue");
 	is(destroy_vm(fd, vm), 0, "destroy the VM");

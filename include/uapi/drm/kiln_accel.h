@@ -462,7 +462,10 @@ struct drm_kiln_wait {
 	__u32 count;
 	/** @seqno: the first one. */
 	__u64 seqno;
-	/** @timeout_ns: relative; negative: for ever. */
+	/**
+	 * @timeout_ns: relative; negative: for ever. Out, when a signal came
+	 * first: what is left of it, so that the call can be made again as it is.
+	 */
 	__s64 timeout_ns;
 	/** @results: user memory: array of @count struct drm_kiln_result, or 0. */
 	__u64 results;
@@ -491,7 +494,7 @@ struct drm_kiln_wait {
 #define DRM_IOCTL_KILN_SUBMIT \
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_KILN_SUBMIT, struct drm_kiln_submit)
 #define DRM_IOCTL_KILN_WAIT \
-	DRM_IOW(DRM_COMMAND_BASE + DRM_KILN_WAIT, struct drm_kiln_wait)
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_KILN_WAIT, struct drm_kiln_wait)
 #define DRM_IOCTL_KILN_VM_SHARE \
 	DRM_IOW(DRM_COMMAND_BASE + DRM_KILN_VM_SHARE, struct drm_kiln_vm_share)
 
