@@ -48,6 +48,14 @@ void kiln_admin_start(struct kiln_device *kdev)
 	wake_up_all(&kdev->admin.room);
 }
 
+/* The card sleeps: no command is taken until kiln_admin_start(). None is on its way. */
+void kiln_admin_pause(struct kiln_device *kdev)
+{
+	spin_lock_irq(&kdev->admin.lock);
+	kdev->admin.error = -EIO;
+	spin_unlock_irq(&kdev->admin.lock);
+}
+
 /* The card does not answer: end every wait, and take no command until kiln_admin_start(). */
 void kiln_admin_fail(struct kiln_device *kdev, int error)
 {

@@ -49,6 +49,7 @@ struct kiln_admin {
 int kiln_admin_init(struct kiln_device *kdev);
 void kiln_admin_fini(struct kiln_device *kdev);
 void kiln_admin_start(struct kiln_device *kdev);
+void kiln_admin_pause(struct kiln_device *kdev);
 void kiln_admin_fail(struct kiln_device *kdev, int error);
 bool kiln_admin_process(struct kiln_device *kdev);
 

@@ -16,6 +16,7 @@
 #include "kiln_compat.h"
 #include "kiln_drv.h"
 #include "kiln_evict.h"
+#include "kiln_pm.h"
 #include "kiln_trace.h"
 
 static const struct ttm_place kiln_place_hbm = { .mem_type = TTM_PL_VRAM };
@@ -233,7 +234,11 @@ int kiln_bo_init(struct kiln_device *kdev)
 {
 	int ret;
 
+	INIT_LIST_HEAD(&kdev->bos);
 	ret = drmm_mutex_init(&kdev->drm, &kdev->room_lock);
+	if (ret)
+		return ret;
+	ret = drmm_mutex_init(&kdev->drm, &kdev->bos_lock);
 	if (ret)
 		return ret;
 	ret = kiln_ttm_device_init(&kdev->ttm, &kiln_ttm_funcs, &kdev->drm);
@@ -258,6 +263,74 @@ u64 kiln_bo_hbm_room(struct kiln_device *kdev)
 	return kdev->hbm_bytes - atomic64_read(&kdev->hbm_pinned);
 }
 
+/* ---------------------------------------------------------------- sleep -- */
+
+/* For each buffer in HBM. Tasks are frozen, but TTM may still be freeing some. */
+static int kiln_bo_for_each_in_hbm(struct kiln_device *kdev,
+				   int (*func)(struct kiln_bo *bo, void __iomem *hbm))
+{
+	struct kiln_bo *bo;
+	int ret = 0;
+
+	mutex_lock(&kdev->bos_lock);
+	list_for_each_entry(bo, &kdev->bos, link) {
+		/* Who has it locked while everybody is frozen is freeing it. */
+		if (!dma_resv_trylock(bo->tbo.base.resv))
+			continue;
+		if (bo->tbo.resource && kiln_bo_in_hbm(bo))
+			ret = func(bo, kdev->hbm + kiln_bo_hbm_offset(bo));
+		dma_resv_unlock(bo->tbo.base.resv);
+		if (ret)
+			break;
+	}
+	mutex_unlock(&kdev->bos_lock);
+	return ret;
+}
+
+static int kiln_bo_save(struct kiln_bo *bo, void __iomem *hbm)
+{
+	bo->saved = kvmalloc(bo->tbo.base.size, GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY);
+	if (!bo->saved)
+		return -ENOMEM;
+	memcpy_fromio(bo->saved, hbm, bo->tbo.base.size);
+	return 0;
+}
+
+static int kiln_bo_restore(struct kiln_bo *bo, void __iomem *hbm)
+{
+	if (bo->saved)
+		memcpy_toio(hbm, bo->saved, bo->tbo.base.size);
+	return 0;
+}
+
+/* The card will lose its power. Nothing is kept on failure. */
+int kiln_bo_save_hbm(struct kiln_device *kdev)
+{
+	int ret;
+
+	ret = kiln_bo_for_each_in_hbm(kdev, kiln_bo_save);
+	if (ret)
+		kiln_bo_restore_hbm(kdev, false);
+	return ret;
+}
+
+/* It has it again; without @copy, it has not, or never lost it. */
+void kiln_bo_restore_hbm(struct kiln_device *kdev, bool copy)
+{
+	struct kiln_bo *bo;
+
+	if (copy)
+		kiln_bo_for_each_in_hbm(kdev, kiln_bo_restore);
+	/* Out of the write-combining buffers. */
+	wmb();
+	mutex_lock(&kdev->bos_lock);
+	list_for_each_entry(bo, &kdev->bos, link) {
+		kvfree(bo->saved);
+		bo->saved = NULL;
+	}
+	mutex_unlock(&kdev->bos_lock);
+}
+
 /* -------------------------------------------------------------- objects -- */
 
 static enum kiln_resource kiln_bo_resource(u32 flags)
@@ -267,8 +340,14 @@ static enum kiln_resource kiln_bo_resource(u32 flags)
 
 static void kiln_bo_free(struct ttm_buffer_object *tbo)
 {
+	struct kiln_device *kdev = to_kiln_device(tbo->base.dev);
 	struct kiln_bo *bo = to_kiln_bo_ttm(tbo);
 
+	mutex_lock(&kdev->bos_lock);
+	list_del(&bo->link);
+	mutex_unlock(&kdev->bos_lock);
+	kvfree(bo->saved);
+	kiln_pm_put(kdev);
 	if (tbo->base.import_attach)
 		drm_prime_gem_destroy(&tbo->base, tbo->sg);
 	if (bo->user) {
@@ -298,6 +377,10 @@ static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes
 	bo->tbo.base.funcs = &kiln_bo_funcs;
 	drm_gem_private_object_init(&kdev->drm, &bo->tbo.base, bytes);
 	drm_gem_gpuva_init(&bo->tbo.base);
+	kiln_pm_get_again(kdev);
+	mutex_lock(&kdev->bos_lock);
+	list_add(&bo->link, &kdev->bos);
+	mutex_unlock(&kdev->bos_lock);
 
 	/* On failure TTM has freed it by kiln_bo_free(). */
 	ret = ttm_bo_init_reserved(&kdev->ttm, &bo->tbo, type, (struct ttm_placement *)where,

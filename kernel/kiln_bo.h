@@ -30,6 +30,10 @@ struct kiln_bo {
 	u32 flags;
 	/** @user: whose memory it counts as; NULL: nobody's. */
 	struct kiln_user *user;
+	/** @link: in kiln_device.bos. */
+	struct list_head link;
+	/** @saved: what was in HBM, while the machine sleeps. */
+	void *saved;
 };
 
 static inline struct kiln_bo *to_kiln_bo(struct drm_gem_object *gem)
@@ -60,6 +64,9 @@ int kiln_bo_make_away_locked(struct kiln_bo *bo, bool interruptible);
 
 struct drm_gem_object *kiln_bo_import(struct drm_device *drm, struct dma_buf_attachment *attach,
 				      struct sg_table *sg);
+int kiln_bo_save_hbm(struct kiln_device *kdev);
+void kiln_bo_restore_hbm(struct kiln_device *kdev, bool copy);
+
 int kiln_bo_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_bo_info_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 

@@ -12,6 +12,7 @@
 #include "kiln_debugfs.h"
 #include "kiln_drv.h"
 #include "kiln_hw.h"
+#include "kiln_pm.h"
 #include "kiln_queue.h"
 #include "kiln_vm.h"
 
@@ -76,10 +77,16 @@ static int kiln_debugfs_card(struct seq_file *seq, void *data)
 
 	if (!drm_dev_enter(&kdev->drm, &idx))
 		return -ENODEV;
+	if (!kiln_pm_get_if_awake(kdev)) {
+		drm_dev_exit(idx);
+		seq_puts(seq, "asleep\n");
+		return 0;
+	}
 	seq_printf(seq, "state %u\nerror %u\nheartbeat %u\nfaults %u\nresets %u\nwedged %d\n",
 		   kiln_hw_read(kdev, KILN_REG_STATUS), kiln_hw_read(kdev, KILN_REG_ERROR),
 		   kiln_hw_read(kdev, KILN_REG_HEARTBEAT), kiln_hw_read(kdev, KILN_REG_FAULTS),
 		   READ_ONCE(kdev->epoch), READ_ONCE(kdev->wedged));
+	kiln_pm_put(kdev);
 	drm_dev_exit(idx);
 	return 0;
 }

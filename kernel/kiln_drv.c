@@ -18,6 +18,7 @@
 #include "kiln_fault.h"
 #include "kiln_fdinfo.h"
 #include "kiln_hw.h"
+#include "kiln_pm.h"
 #include "kiln_queue.h"
 #include "kiln_share.h"
 #include "kiln_submit.h"
@@ -32,24 +33,38 @@
 
 static int kiln_open(struct drm_device *drm, struct drm_file *file)
 {
+	struct kiln_device *kdev = to_kiln_device(drm);
 	struct kiln_file *kfile;
+	int ret;
 
-	if (READ_ONCE(to_kiln_device(drm)->wedged))
-		return kiln_bad(to_kiln_device(drm), -ENODEV, "the card is wedged");
+	ret = kiln_pm_get(kdev);
+	if (ret)
+		return ret;
+	if (READ_ONCE(kdev->wedged)) {
+		ret = kiln_bad(kdev, -ENODEV, "the card is wedged");
+		goto err_pm;
+	}
 	kfile = kzalloc(sizeof(*kfile), GFP_KERNEL);
-	if (!kfile)
-		return -ENOMEM;
-	kfile->kdev = to_kiln_device(drm);
-	kfile->user = kiln_user_get(kfile->kdev, current_euid());
+	if (!kfile) {
+		ret = -ENOMEM;
+		goto err_pm;
+	}
+	kfile->kdev = kdev;
+	kfile->user = kiln_user_get(kdev, current_euid());
 	if (!kfile->user) {
 		kfree(kfile);
-		return -ENOMEM;
+		ret = -ENOMEM;
+		goto err_pm;
 	}
 	mutex_init(&kfile->lock);
 	xa_init_flags(&kfile->vms, XA_FLAGS_ALLOC1);
 	xa_init_flags(&kfile->queues, XA_FLAGS_ALLOC1);
 	file->driver_priv = kfile;
 	return 0;
+
+err_pm:
+	kiln_pm_put(kdev);
+	return ret;
 }
 
 /*
@@ -77,6 +92,7 @@ static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
 	mutex_destroy(&kfile->lock);
 	kiln_user_put(kfile->user);
 	kfree(kfile);
+	kiln_pm_put(to_kiln_device(drm));
 }
 
 static int kiln_query_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
@@ -191,8 +207,12 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (ret)
 		return ret;
-	/* A reset signals fences, which somebody may wait for to get memory. */
-	kdev->wq = alloc_workqueue("kiln-%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, pci_name(pdev));
+	/*
+	 * A reset signals fences, which somebody may wait for to get memory. While
+	 * the machine goes to sleep, kiln_pm.c wants to be alone with the card.
+	 */
+	kdev->wq = alloc_workqueue("kiln-%s", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_FREEZABLE, 0,
+				   pci_name(pdev));
 	if (!kdev->wq)
 		return -ENOMEM;
 	ret = drmm_add_action_or_reset(drm, kiln_release_wq, kdev->wq);
@@ -224,6 +244,7 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto err_stop;
 	kiln_hw_start_watchdog(kdev);
+	kiln_pm_start(kdev);
 	drm_info(drm, "trn%u, %u cores, %llu MiB of HBM, firmware %u.%u\n", kdev->generation,
 		 kdev->cores, kdev->hbm_bytes >> 20, kdev->fw_version >> 16,
 		 kdev->fw_version & 0xffff);
@@ -248,6 +269,7 @@ static void kiln_remove(struct pci_dev *pdev)
 {
 	struct kiln_device *kdev = pci_get_drvdata(pdev);
 
+	kiln_pm_stop(kdev);
 	drm_dev_unplug(&kdev->drm);
 	kiln_hw_stop_watchdog(kdev);
 	kiln_hw_stop(kdev);
@@ -305,6 +327,7 @@ static struct pci_driver kiln_pci_driver = {
 	.shutdown = kiln_shutdown,
 	.err_handler = &kiln_err_handlers,
 	.dev_groups = kiln_sysfs_groups,
+	.driver.pm = pm_ptr(&kiln_pm_ops),
 };
 
 static int __init kiln_init(void)

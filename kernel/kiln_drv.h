@@ -33,6 +33,7 @@
 
 #include <linux/bits.h>
 #include <linux/completion.h>
+#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
@@ -104,6 +105,11 @@ struct kiln_device {
 	struct kiln_vector vectors[KILN_MSIX_VECTORS];
 	/** @num_vectors: of @vectors in use. */
 	unsigned int num_vectors;
+
+	/** @bos: every struct kiln_bo. */
+	struct list_head bos;
+	/** @bos_lock: of @bos; innermost of the mutexes. */
+	struct mutex bos_lock;
 
 	/** @queues: by the card's queue number; holds no reference. */
 	struct xarray queues;

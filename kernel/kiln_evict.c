@@ -162,10 +162,10 @@ void kiln_evict_restored(struct kiln_vm *vm, struct dma_fence *fence)
 	}
 }
 
-/* A suspended VM has a command. Any context; the VM has a queue. */
+/* A suspended VM has a command. Any context; the VM has a queue. Not while the machine sleeps. */
 void kiln_evict_want_back(struct kiln_vm *vm)
 {
-	queue_work(system_unbound_wq, &vm->restore_work);
+	queue_work(system_freezable_wq, &vm->restore_work);
 }
 
 /* The buffer is not any more where page tables say. Its VMs are suspended, its lock is held. */

@@ -307,7 +307,7 @@ static void kiln_hw_up_locked(struct kiln_device *kdev)
 		return;
 	}
 	kdev->heartbeat_at = jiffies;
-	drm_info(&kdev->drm, "the card is up again\n");
+	kdev->ping_at = jiffies + KILN_PING_PERIOD;
 }
 
 /*
@@ -330,6 +330,8 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 			kiln_hw_wedge(kdev, ret);
 		else
 			kiln_hw_up_locked(kdev);
+		if (!kdev->wedged)
+			drm_info(&kdev->drm, "the card is up again\n");
 	}
 	mutex_unlock(&kdev->reset_lock);
 }
@@ -354,4 +356,28 @@ void kiln_hw_reset_done(struct kiln_device *kdev)
 	kiln_hw_up_locked(kdev);
 	mutex_unlock(&kdev->reset_lock);
 	kiln_hw_start_watchdog(kdev);
+}
+
+/* The card is going to lose its power, or be idle; what it holds is the caller's to keep. */
+void kiln_hw_sleep(struct kiln_device *kdev)
+{
+	mutex_lock(&kdev->reset_lock);
+	if (!kdev->wedged) {
+		kiln_admin_pause(kdev);
+		kiln_hw_stop(kdev);
+	}
+	mutex_unlock(&kdev->reset_lock);
+}
+
+/* 0: it runs again, and holds nothing. */
+int kiln_hw_wake(struct kiln_device *kdev)
+{
+	int ret;
+
+	mutex_lock(&kdev->reset_lock);
+	if (!kdev->wedged)
+		kiln_hw_up_locked(kdev);
+	ret = kdev->wedged ? -ENODEV : 0;
+	mutex_unlock(&kdev->reset_lock);
+	return ret;
 }

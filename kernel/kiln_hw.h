@@ -29,6 +29,8 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why);
 void kiln_hw_broken(struct kiln_device *kdev, u32 epoch);
 void kiln_hw_reset_prepare(struct kiln_device *kdev);
 void kiln_hw_reset_done(struct kiln_device *kdev);
+void kiln_hw_sleep(struct kiln_device *kdev);
+int kiln_hw_wake(struct kiln_device *kdev);
 void kiln_hw_start_watchdog(struct kiln_device *kdev);
 void kiln_hw_stop_watchdog(struct kiln_device *kdev);
 

@@ -403,21 +403,30 @@ void kiln_queue_put(struct kiln_queue *queue)
 	kref_put(&queue->ref, kiln_queue_free);
 }
 
-static int kiln_queue_create_hw(struct kiln_queue *queue)
+/* Make the card know the queue. */
+static int kiln_queue_admin_create(struct kiln_queue *queue)
 {
-	struct kiln_device *kdev = queue->kdev;
 	struct kiln_cmd cmd = {
 		.opcode = KILN_ADM_QUEUE_CREATE,
 		.queue = {
+			.queue = queue->hw_id,
 			.context = queue->vm->hw_id,
 			.sq = queue->ring.dma,
 			.cq = queue->ring.cq_dma,
 			.ctl = queue->ring.ctl_dma,
 			.log2_entries = ilog2(queue->depth),
+			.vector = queue->vector,
 			.weight = queue->weight,
 			.limit_ms = queue->limit_ms,
 		},
 	};
+
+	return kiln_admin_exec(queue->kdev, queue->epoch, &cmd);
+}
+
+static int kiln_queue_create_hw(struct kiln_queue *queue)
+{
+	struct kiln_device *kdev = queue->kdev;
 	int ret;
 
 	ret = xa_alloc(&kdev->queues, &queue->hw_id, queue, XA_LIMIT(1, kdev->max_queues - 1),
@@ -425,13 +434,81 @@ static int kiln_queue_create_hw(struct kiln_queue *queue)
 	if (ret)
 		return ret == -EBUSY ? -ENOSPC : ret;
 	kiln_irq_add_queue(kdev, queue);
-	cmd.queue.queue = queue->hw_id;
-	cmd.queue.vector = queue->vector;
-	ret = kiln_admin_exec(kdev, queue->epoch, &cmd);
+	ret = kiln_queue_admin_create(queue);
 	if (ret) {
 		kiln_irq_remove_queue(kdev, queue);
 		xa_erase(&kdev->queues, queue->hw_id);
 	}
+	return ret;
+}
+
+/* Put into the empty ring again what had not ended; @entries is what stood in the full one. */
+static void kiln_queue_replay(struct kiln_queue *queue, const struct kiln_cmd *entries, u32 tail)
+{
+	u32 i;
+
+	spin_lock_irq(&queue->lock);
+	for (i = tail - queue->depth; i != tail; i++) {
+		const struct kiln_cmd *cmd = &entries[i & (queue->depth - 1)];
+		struct kiln_slot *slot = kiln_queue_find_locked(queue, cmd->cookie);
+
+		if (!slot || slot->state != KILN_SLOT_SUBMITTED)
+			continue;
+		kiln_ring_push(&queue->ring, cmd);
+		if (slot->cancel) {
+			slot->cancel_sent = false;
+			queue_work(queue->kdev->wq, &queue->cancel_work);
+		}
+	}
+	spin_unlock_irq(&queue->lock);
+	kiln_hw_doorbell(queue->kdev, queue->hw_id);
+}
+
+/* The card has forgotten the queue, and knows its context again. */
+static int kiln_queue_restore(struct kiln_queue *queue)
+{
+	size_t bytes = queue->depth * sizeof(struct kiln_cmd);
+	struct kiln_cmd *entries = kvmalloc(bytes, GFP_KERNEL);
+	u32 tail = 0;
+	bool lost;
+	int ret;
+
+	if (!entries)
+		return -ENOMEM;
+	spin_lock_irq(&queue->lock);
+	lost = queue->error || !queue->ring.sq;
+	if (!lost) {
+		memcpy(entries, queue->ring.sq, bytes);
+		tail = queue->ring.sq_tail;
+		kiln_ring_clear(&queue->ring);
+	}
+	spin_unlock_irq(&queue->lock);
+	ret = lost ? 0 : kiln_queue_admin_create(queue);
+	if (!lost && !ret)
+		kiln_queue_replay(queue, entries, tail);
+	kvfree(entries);
+	return ret;
+}
+
+/* All commands are where they were before the card lost its power. */
+int kiln_queue_restore_all(struct kiln_device *kdev)
+{
+	struct kiln_queue *queue;
+	unsigned long hw_id;
+	int ret = 0;
+
+	rcu_read_lock();
+	xa_for_each(&kdev->queues, hw_id, queue) {
+		if (!kref_get_unless_zero(&queue->ref))
+			continue;
+		rcu_read_unlock();
+		ret = kiln_queue_restore(queue);
+		kiln_queue_put(queue);
+		rcu_read_lock();
+		if (ret)
+			break;
+	}
+	rcu_read_unlock();
 	return ret;
 }
 

@@ -186,6 +186,7 @@ void kiln_queue_fail_all(struct kiln_device *kdev, int error);
 void kiln_queue_release_all(struct kiln_device *kdev);
 void kiln_queue_expire_fences(struct kiln_device *kdev);
 void kiln_queue_poll_all(struct kiln_device *kdev);
+int kiln_queue_restore_all(struct kiln_device *kdev);
 bool kiln_queue_vm_is_busy(struct kiln_vm *vm);
 void kiln_queue_vm_cancel(struct kiln_vm *vm, int error);
 

@@ -667,6 +667,12 @@ void kiln_vm_put(struct kiln_vm *vm)
 }
 
 /* Make the card know the context. */
+int kiln_vm_create_hw(struct kiln_vm *vm)
+{
+	return kiln_admin_context_create(vm->kdev, vm->epoch, vm->hw_id, &vm->share,
+					 vm->pts.root->addr);
+}
+
 static int kiln_vm_create_context(struct kiln_vm *vm)
 {
 	struct kiln_device *kdev = vm->kdev;
@@ -676,8 +682,7 @@ static int kiln_vm_create_context(struct kiln_vm *vm)
 		       GFP_KERNEL);
 	if (ret)
 		return ret == -EBUSY ? -ENOSPC : ret;
-	ret = kiln_admin_context_create(kdev, vm->epoch, vm->hw_id, &vm->share,
-					vm->pts.root->addr);
+	ret = kiln_vm_create_hw(vm);
 	if (ret) {
 		xa_erase(&kdev->contexts, vm->hw_id);
 		vm->hw_id = 0;

@@ -80,6 +80,7 @@ struct kiln_vm {
 struct kiln_vm *kiln_vm_get(struct kiln_file *kfile, u32 id);
 void kiln_vm_put(struct kiln_vm *vm);
 void kiln_vm_destroy(struct kiln_vm *vm);
+int kiln_vm_create_hw(struct kiln_vm *vm);
 int kiln_vm_restore(struct kiln_vm *vm);
 
 int kiln_vm_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -18,6 +18,7 @@
 #include "hw/qdev-properties.h"
 #include "hw/resettable.h"
 #include "migration/vmstate.h"
+#include "system/runstate.h"
 #include "kiln.h"
 #include "trace.h"
 
@@ -157,6 +158,18 @@ static void kiln_reset_hold(Object *obj, ResetType type)
     kiln_pool_kick(s);
     trace_kiln_reset(s->stuck);
     kiln_unlock(s);
+}
+
+/* In S3 a slot has no power, and HBM forgets. */
+static void kiln_suspend(Notifier *notifier, void *data)
+{
+    KilnState *s = container_of(notifier, KilnState, suspend);
+
+    pci_device_reset(PCI_DEVICE(s));
+    if (fallocate(memory_region_get_fd(&s->hbm),
+                  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, s->hbm_size)) {
+        memset(memory_region_get_ram_ptr(&s->hbm), 0, s->hbm_size);
+    }
 }
 
 static uint32_t kiln_read_config(PCIDevice *pdev, uint32_t addr, int len)
@@ -314,12 +327,15 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
     s->sim = kiln_sim_init(mem, &config, memory_region_get_ram_ptr(&s->hbm),
                            &kiln_host, s);
     kiln_pool_start(s);
+    s->suspend.notify = kiln_suspend;
+    qemu_register_suspend_notifier(&s->suspend);
 }
 
 static void kiln_exit(PCIDevice *pdev)
 {
     KilnState *s = KILN(pdev);
 
+    notifier_remove(&s->suspend);
     /* However long it takes: the threads use what is freed below. */
     kiln_lock(s);
     while (!kiln_quiesce(s)) {

@@ -10,6 +10,7 @@
 #define HW_MISC_KILN_H
 
 #include "hw/pci/pci_device.h"
+#include "qemu/notify.h"
 #include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "qom/object.h"
@@ -86,6 +87,7 @@ struct KilnState {
     size_t sim_size;
     unsigned computing;     /* threads inside kiln_sim_run(), or about to be */
     bool stuck;             /* a core did not stop: off until it does */
+    Notifier suspend;       /* the machine goes to S3: the card loses its power */
     KilnPool pool;
 
     QEMUBH *msix_bh;
