@@ -6,9 +6,10 @@ A guest that handles its own machine: tests/machine/guest -- '...' | tests/machi
 Lines of the guest's output pass, but for these:
     @run NAME                   its directory of this run, from /proc/cmdline
     @qmp {"execute": ...}       is done; an error is said in a comment line
-    @wait EVENT                 waits for an event of QEMU, 60 s at most
+    @wait EVENT                 waits for an event of QEMU, 5 minutes at most
 """
 import json
+import select
 import socket
 import sys
 
@@ -17,7 +18,7 @@ class Qmp:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
-        self.file = self.socket.makefile("r")
+        self.file = self.socket.makefile("rb", 0)
         self.events = []
         self.file.readline()
         self.execute({"execute": "qmp_capabilities"})
@@ -32,13 +33,13 @@ class Qmp:
                 return answer
 
     def wait(self, event):
-        self.socket.settimeout(60)
         while event not in self.events:
+            if not select.select([self.socket], [], [], 300)[0]:
+                raise OSError("not within 5 minutes")
             answer = json.loads(self.file.readline())
             if "event" in answer:
                 self.events.append(answer["event"])
         self.events.remove(event)
-        self.socket.settimeout(None)
 
 
 qmp = None
