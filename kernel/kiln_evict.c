@@ -193,7 +193,8 @@ void kiln_evict_fini(struct kiln_vm *vm)
 	if (!vm->evict_fence)
 		return;
 	if (vm->hw_id) {
-		dma_fence_enable_sw_signaling(vm->evict_fence);
+		/* A wait for no time is what starts it, on all kernels. */
+		dma_fence_wait_timeout(vm->evict_fence, false, 0);
 		/* Does not wait for the end of a turn. */
 		flush_delayed_work(&vm->suspend_work);
 	} else {
