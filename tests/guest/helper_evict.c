@@ -200,8 +200,6 @@ int main(void)
 				left--;
 				is(status[i], 0, "tenant %d: what it wrote, the card and it have seen, always", i);
 				is(s->rounds[i], ROUNDS, "tenant %d: has finished", i);
-				ok(s->evicted[i] > 0, "tenant %d: had to give its memory up, %d times",
-				   i, s->evicted[i]);
 			}
 			usleep(20000);
 		}
@@ -209,6 +207,9 @@ int main(void)
 		waitpid(third, NULL, 0);
 		killed++;
 	}
+	/* Which of them, and how often, is a matter of who comes first. */
+	ok(s->evicted[0] + s->evicted[1] > 0, "tenants had to give their memory up: %d and %d times",
+	   s->evicted[0], s->evicted[1]);
 	ok(killed > 1, "the third one has been killed %d times", killed);
 	for (int n = 0; card_info(fd).hbm_used_bytes != used && n < 100; n++)
 		usleep(20000);
