@@ -181,7 +181,7 @@ static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 	ret = kiln_ttm_copy(tbo, ctx, new_mem);
 	if (ret != -EIO && ret != -ENODEV)
 		return ret;
-	/* A card that has just been reset, or is wedged: through BAR 4, as long as that is there. */
+	/* A card that was just reset, or is wedged: through BAR 4, as long as that is there. */
 	if (!drm_dev_enter(tbo->base.dev, &idx))
 		return -ENODEV;
 	ret = ttm_bo_move_memcpy(tbo, ctx, new_mem);
@@ -266,8 +266,8 @@ u64 kiln_bo_hbm_room(struct kiln_device *kdev)
 /* ---------------------------------------------------------------- sleep -- */
 
 /* For each buffer in HBM. Tasks are frozen, but TTM may still be freeing some. */
-static int kiln_bo_for_each_in_hbm(struct kiln_device *kdev,
-				   int (*func)(struct kiln_bo *bo, void __iomem *hbm))
+static int kiln_bo_each_in_hbm(struct kiln_device *kdev,
+			       int (*func)(struct kiln_bo *bo, void __iomem *hbm))
 {
 	struct kiln_bo *bo;
 	int ret = 0;
@@ -308,7 +308,7 @@ int kiln_bo_save_hbm(struct kiln_device *kdev)
 {
 	int ret;
 
-	ret = kiln_bo_for_each_in_hbm(kdev, kiln_bo_save);
+	ret = kiln_bo_each_in_hbm(kdev, kiln_bo_save);
 	if (ret)
 		kiln_bo_restore_hbm(kdev, false);
 	return ret;
@@ -320,7 +320,7 @@ void kiln_bo_restore_hbm(struct kiln_device *kdev, bool copy)
 	struct kiln_bo *bo;
 
 	if (copy)
-		kiln_bo_for_each_in_hbm(kdev, kiln_bo_restore);
+		kiln_bo_each_in_hbm(kdev, kiln_bo_restore);
 	/* Out of the write-combining buffers. */
 	wmb();
 	mutex_lock(&kdev->bos_lock);

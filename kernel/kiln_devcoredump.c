@@ -29,6 +29,7 @@ static const u32 kiln_dump_regs[] = {
 	KILN_REG_ADMIN_CTL_LO, KILN_REG_ADMIN_CTL_HI, KILN_REG_ADMIN_LOG2, KILN_REG_HEARTBEAT,
 	KILN_REG_FAULTS, KILN_REG_LOG_HEAD,
 };
+
 static_assert(ARRAY_SIZE(kiln_dump_regs) <= KILN_DUMP_NUM_REGS);
 
 /* --------------------------------------------------------- at the moment -- */
@@ -227,7 +228,8 @@ static void kiln_dump_memory(struct kiln_dump_file *file, u32 type, struct kiln_
 			return;
 		part = min_t(u64, bytes, vma->va.addr + vma->va.range - va);
 		dma_resv_lock(gem->resv, NULL);
-		ret = kiln_dump_read_bo(to_kiln_bo(gem), vma->gem.offset + va - vma->va.addr, to, part);
+		ret = kiln_dump_read_bo(to_kiln_bo(gem), vma->gem.offset + va - vma->va.addr, to,
+					part);
 		dma_resv_unlock(gem->resv);
 		if (ret)
 			return;

@@ -137,7 +137,7 @@ struct kiln_device {
 	struct work_struct reset_work;
 	/** @broken_epoch: in which they did. */
 	u32 broken_epoch;
-	/** @watchdog: looks whether the firmware lives, and for what an interrupt should have told. */
+	/** @watchdog: does the firmware live, and was there what no interrupt has told? */
 	struct delayed_work watchdog;
 	/** @heartbeat: KILN_REG_HEARTBEAT when it last changed; the watchdog's. */
 	u32 heartbeat;

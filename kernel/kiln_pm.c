@@ -29,7 +29,7 @@
 #define KILN_PM_IDLE_MS		2000
 
 /* Calls @func for each context that the card knows, until one fails. */
-static int kiln_pm_for_each_vm(struct kiln_device *kdev, int (*func)(struct kiln_vm *vm))
+static int kiln_pm_each_vm(struct kiln_device *kdev, int (*func)(struct kiln_vm *vm))
 {
 	unsigned long hw_id;
 	struct kiln_vm *vm;
@@ -80,7 +80,7 @@ static int kiln_pm_suspend(struct device *dev)
 
 	if (READ_ONCE(kdev->wedged))
 		return 0;
-	ret = kiln_pm_for_each_vm(kdev, kiln_pm_suspend_vm);
+	ret = kiln_pm_each_vm(kdev, kiln_pm_suspend_vm);
 	/* A card that was reset over it has nothing left to save. */
 	if (ret == -EIO || ret == -ENODEV)
 		ret = 0;
@@ -90,7 +90,7 @@ static int kiln_pm_suspend(struct device *dev)
 	if (ret) {
 		drm_err(&kdev->drm, "no sleep (%d): %s\n", ret, ret == -ENOMEM ?
 			"not enough memory for what is in HBM" : "a context does not stop");
-		kiln_pm_for_each_vm(kdev, kiln_pm_resume_vm);
+		kiln_pm_each_vm(kdev, kiln_pm_resume_vm);
 		return ret;
 	}
 	kiln_hw_sleep(kdev);
@@ -106,7 +106,7 @@ static int kiln_pm_resume(struct device *dev)
 	kiln_bo_restore_hbm(kdev, !ret);
 	if (ret)
 		return 0;	/* It is wedged, and everybody knows; the machine goes on. */
-	ret = kiln_pm_for_each_vm(kdev, kiln_pm_restore_vm);
+	ret = kiln_pm_each_vm(kdev, kiln_pm_restore_vm);
 	if (!ret)
 		ret = kiln_queue_restore_all(kdev);
 	if (ret && ret != -EIO && ret != -ENODEV)

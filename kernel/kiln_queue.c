@@ -95,7 +95,7 @@ static bool kiln_queue_process_batch(struct kiln_queue *queue, bool *any)
 		count = kiln_ring_count(&queue->ring);
 	if (count > 0) {
 		more = true;
-		/* One that tells of a fault is the last: that is for the log before it is for others. */
+		/* One that tells of a fault is the last: first the log hears of it. */
 		for (i = 0; i < min(count, KILN_QUEUE_BATCH) && !completion.status; i++) {
 			kiln_ring_read(&queue->ring, &completion);
 			trace_kiln_complete(queue, &completion);
@@ -164,7 +164,7 @@ static void kiln_queue_fail(struct kiln_queue *queue, int error)
 		bool ended = false;
 
 		spin_lock_irq(&queue->lock);
-		/* The first reason is the one that is told, but for a card that is gone for ever. */
+		/* The first reason is the one that is told, but for a card that is gone. */
 		if (!queue->error || error == -ENODEV)
 			queue->error = error;
 		/* A slot that is only reserved is its submitter's to end. */

@@ -266,16 +266,13 @@ static struct drm_gpuva *kiln_vm_next_evicted(struct kiln_vm *vm, struct drm_gpu
 	return NULL;
 }
 
-#define kiln_vm_for_each_evicted(va, vm)					\
-	for (va = kiln_vm_next_evicted(vm, NULL); va; va = kiln_vm_next_evicted(vm, va))
-
 /* Have all buffers of a suspended VM where the card can reach them. */
 static int kiln_vm_make_resident(struct kiln_vm *vm)
 {
 	struct drm_gpuva *va;
 	int ret = 0;
 
-	kiln_vm_for_each_evicted(va, vm) {
+	for (va = kiln_vm_next_evicted(vm, NULL); va; va = kiln_vm_next_evicted(vm, va)) {
 		ret = kiln_bo_make_resident_locked(to_kiln_bo(va->gem.obj), true, false);
 		if (ret)
 			break;
@@ -345,7 +342,7 @@ static void kiln_vm_count_tables(struct kiln_vm_bind *bind, u32 *inner, u32 *lea
 	*inner = 0;
 	*leaf = 2;
 	if (bind->restore) {
-		kiln_vm_for_each_evicted(va, vm)
+		for (va = kiln_vm_next_evicted(vm, NULL); va; va = kiln_vm_next_evicted(vm, va))
 			kiln_vm_count_mapping(to_kiln_bo(va->gem.obj), va->gem.offset, va->va.addr,
 					      va->va.range, inner, leaf);
 	} else if (bind->bo && !kiln_evict_is_suspended(vm)) {
@@ -421,7 +418,7 @@ static int kiln_vm_restore_locked(struct kiln_vm_bind *bind, struct drm_exec *ex
 
 	if (!drm_dev_enter(&vm->kdev->drm, &idx))
 		return -ENODEV;
-	kiln_vm_for_each_evicted(va, vm) {
+	for (va = kiln_vm_next_evicted(vm, NULL); va; va = kiln_vm_next_evicted(vm, va)) {
 		ret = kiln_pt_unmap(&vm->pts, va->va.addr, va->va.range);
 		/* Nobody reads tables of a suspended context. */
 		kiln_pt_flushed(&vm->pts);
