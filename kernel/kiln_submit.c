@@ -180,7 +180,7 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
  * @issue_flags: of @ucmd
  * @seqno: out, without @ucmd: sequence number
  *
- * On success the caller's reference to @queue belongs to @ucmd, if there is one.
+ * On success @ucmd, if there is one, has a reference to @queue of its own.
  * Does not sleep for @ucmd with IO_URING_F_NONBLOCK.
  *
  * Return: 0: it completes, possibly with an error. -EAGAIN: the queue is full,

@@ -56,6 +56,8 @@ void kiln_uring_prepare(struct io_uring_cmd *ucmd, struct kiln_queue *queue, u64
 {
 	struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
 
+	/* Its own: it may end, and drop it, while its submitter still rings the doorbell. */
+	kref_get(&queue->ref);
 	pdu->queue = queue;
 	pdu->queue_id = queue->id;
 	pdu->cookie = cookie;
@@ -171,10 +173,8 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 	if (!queue)
 		return kiln_bad(kdev, -ENOENT, "queue_id %u", exec.queue_id);
 	ret = kiln_uring_submit(queue, &exec, ucmd, issue_flags);
-	if (!ret)
-		return -EIOCBQUEUED;
 	kiln_queue_put(queue);
-	return ret;
+	return ret ?: -EIOCBQUEUED;
 }
 
 /*
