@@ -7,9 +7,7 @@
 #include <drm/drm_managed.h>
 #include <drm/drm_prime.h>
 #include <drm/drm_print.h>
-#include <drm/ttm/ttm_pool.h>
 #include <drm/ttm/ttm_range_manager.h>
-#include <drm/ttm/ttm_tt.h>
 
 #include "kiln_admin.h"
 #include "kiln_bo.h"
@@ -18,6 +16,7 @@
 #include "kiln_evict.h"
 #include "kiln_pm.h"
 #include "kiln_trace.h"
+#include "kiln_tt.h"
 
 static const struct ttm_place kiln_place_hbm = { .mem_type = TTM_PL_VRAM };
 /* Only if nobody has to leave. */
@@ -68,42 +67,6 @@ static int kiln_bo_validate(struct kiln_bo *bo, const struct ttm_placement *wher
 
 /* ------------------------------------------------------------------ TTM -- */
 
-/* The variant with DMA addresses: pages are mapped for the card as they are allocated. */
-static struct ttm_tt *kiln_ttm_tt_create(struct ttm_buffer_object *tbo, u32 page_flags)
-{
-	struct ttm_tt *tt = kzalloc(sizeof(*tt), GFP_KERNEL);
-
-	if (!tt)
-		return NULL;
-	if (ttm_sg_tt_init(tt, tbo, page_flags, ttm_cached)) {
-		kfree(tt);
-		return NULL;
-	}
-	return tt;
-}
-
-static void kiln_ttm_tt_destroy(struct ttm_device *ttm, struct ttm_tt *tt)
-{
-	ttm_tt_fini(tt);
-	kfree(tt);
-}
-
-/* An imported buffer brings its pages along. */
-static int kiln_ttm_tt_populate(struct ttm_device *ttm, struct ttm_tt *tt,
-				struct ttm_operation_ctx *ctx)
-{
-	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
-		return drm_prime_sg_to_dma_addr_array(tt->sg, tt->dma_address, tt->num_pages) ?
-		       -EINVAL : 0;
-	return ttm_pool_alloc(&ttm->pool, tt, ctx);
-}
-
-static void kiln_ttm_tt_unpopulate(struct ttm_device *ttm, struct ttm_tt *tt)
-{
-	if (!(tt->page_flags & TTM_TT_FLAG_EXTERNAL))
-		ttm_pool_free(&ttm->pool, tt);
-}
-
 static void kiln_ttm_evict_flags(struct ttm_buffer_object *tbo, struct ttm_placement *placement)
 {
 	*placement = kiln_in_system;
@@ -132,7 +95,7 @@ static int kiln_ttm_copy(struct ttm_buffer_object *tbo, struct ttm_operation_ctx
 	ret = kiln_ttm_bo_populate(tbo, ctx);
 	if (ret)
 		return ret;
-	pages = tbo->ttm->dma_address;
+	pages = to_kiln_tt(tbo->ttm)->addresses;
 	for (first = 0; first < tbo->ttm->num_pages; first += count) {
 		u64 at = hbm + ((u64)first << PAGE_SHIFT);
 
@@ -211,10 +174,10 @@ static int kiln_ttm_io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *
 }
 
 static const struct ttm_device_funcs kiln_ttm_funcs = {
-	.ttm_tt_create = kiln_ttm_tt_create,
-	.ttm_tt_populate = kiln_ttm_tt_populate,
-	.ttm_tt_unpopulate = kiln_ttm_tt_unpopulate,
-	.ttm_tt_destroy = kiln_ttm_tt_destroy,
+	.ttm_tt_create = kiln_tt_create,
+	.ttm_tt_populate = kiln_tt_populate,
+	.ttm_tt_unpopulate = kiln_tt_unpopulate,
+	.ttm_tt_destroy = kiln_tt_destroy,
 	.eviction_valuable = ttm_bo_eviction_valuable,
 	.evict_flags = kiln_ttm_evict_flags,
 	.move = kiln_ttm_move,
@@ -239,6 +202,10 @@ int kiln_bo_init(struct kiln_device *kdev)
 	if (ret)
 		return ret;
 	ret = drmm_mutex_init(&kdev->drm, &kdev->bos_lock);
+	if (ret)
+		return ret;
+	INIT_LIST_HEAD(&kdev->mapped);
+	ret = drmm_mutex_init(&kdev->drm, &kdev->map_lock);
 	if (ret)
 		return ret;
 	ret = kiln_ttm_device_init(&kdev->ttm, &kiln_ttm_funcs, &kdev->drm);

@@ -23,6 +23,7 @@
 #include "kiln_share.h"
 #include "kiln_submit.h"
 #include "kiln_sysfs.h"
+#include "kiln_tt.h"
 #include "kiln_uring.h"
 #include "kiln_vm.h"
 
@@ -281,7 +282,7 @@ static void kiln_remove(struct pci_dev *pdev)
 	kiln_devcoredump_fini(kdev);
 	kiln_queue_release_all(kdev);
 	kiln_admin_fini(kdev);
-	ttm_device_clear_dma_mappings(&kdev->ttm);
+	kiln_tt_unmap_all(kdev);
 }
 
 /* The machine goes down, or another kernel takes over: leave the card for good. */

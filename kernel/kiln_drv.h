@@ -110,6 +110,10 @@ struct kiln_device {
 	struct list_head bos;
 	/** @bos_lock: of @bos; innermost of the mutexes. */
 	struct mutex bos_lock;
+	/** @mapped: every struct kiln_tt that is mapped for DMA. */
+	struct list_head mapped;
+	/** @map_lock: of @mapped; innermost of the mutexes, too. */
+	struct mutex map_lock;
 
 	/** @queues: by the card's queue number; holds no reference. */
 	struct xarray queues;

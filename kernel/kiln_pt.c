@@ -5,11 +5,11 @@
 
 #include <drm/drm_drv.h>
 #include <drm/drm_print.h>
-#include <drm/ttm/ttm_tt.h>
 
 #include "kiln_bo.h"
 #include "kiln_drv.h"
 #include "kiln_pt.h"
+#include "kiln_tt.h"
 
 #define KILN_PT_BYTES		(KILN_PT_ENTRIES * sizeof(u64))
 #define KILN_PT_CHUNK_TABLES	16u
@@ -203,7 +203,7 @@ static u64 kiln_pt_page(struct kiln_bo *bo, u64 offset)
 {
 	if (kiln_bo_in_hbm(bo))
 		return kiln_bo_hbm_offset(bo) + offset;
-	return bo->tbo.ttm->dma_address[offset >> PAGE_SHIFT] | KILN_PTE_HOST;
+	return to_kiln_tt(bo->tbo.ttm)->addresses[offset >> PAGE_SHIFT] | KILN_PTE_HOST;
 }
 
 /* Can 2 MiB of the buffer from here be one page? */
