@@ -62,8 +62,23 @@ enum kiln_unary_func {
 /* -ENOMEM. The queue stays the caller's and must outlive it. */
 int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **ops);
 
+/*
+ * Without a queue: ops return what they would say to their arguments, and do
+ * nothing. Any number of threads may use it.
+ */
+int kiln_ops_create_dry(struct kiln_device *device, struct kiln_ops **ops);
+
 /* Everything submitted must have completed. */
 void kiln_ops_destroy(struct kiln_ops *ops);
+
+/*
+ * From hold on, what ops submit is kept back; flush hands it over together and
+ * ends that: one system call where there is room. Callbacks run as ever, those of
+ * what flush could not hand over before it returns its error. kiln_wait() knows
+ * nothing of what is held.
+ */
+void kiln_ops_hold(struct kiln_ops *ops);
+int kiln_ops_flush(struct kiln_ops *ops);
 
 /*
  * c[i] = activation(op(a[i]) x op(b[i]) + bias) + beta * residual[i] for i < batch.

@@ -39,7 +39,7 @@ struct arena {
 };
 
 struct kiln_ops {
-	struct kiln_queue *queue;
+	struct kiln_queue *queue;	/* NULL: dry */
 	struct kiln_device *device;
 	unsigned int generation;
 	struct entry **bucket;
@@ -47,24 +47,25 @@ struct kiln_ops {
 	struct arena *arenas;
 	struct call *free_calls;
 	struct kiln_ops_stats stats;
+	bool holding;			/* commands wait in held until kiln_ops_flush() */
+	struct kiln_command *held;
+	unsigned int held_count, held_size;
 };
 
-int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **out)
+static int create(struct kiln_device *device, struct kiln_queue *queue, struct kiln_ops **out)
 {
 	struct kiln_ops *ops;
 	struct kiln_info info;
 	int err;
 
-	if (!queue || !out)
-		return kiln_error(-EINVAL, "kiln_ops_create() needs a queue and a place for the result");
-	err = kiln_get_info(kiln_queue_device(queue), &info);
+	err = kiln_get_info(device, &info);
 	if (err)
 		return err;
 	ops = calloc(1, sizeof(*ops));
 	if (!ops)
 		return kiln_error(-ENOMEM, "no memory");
 	ops->queue = queue;
-	ops->device = kiln_queue_device(queue);
+	ops->device = device;
 	ops->generation = info.generation;
 	ops->buckets = 64;
 	ops->bucket = calloc(ops->buckets, sizeof(*ops->bucket));
@@ -74,6 +75,20 @@ int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **out)
 	}
 	*out = ops;
 	return 0;
+}
+
+int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **out)
+{
+	if (!queue || !out)
+		return kiln_error(-EINVAL, "kiln_ops_create() needs a queue and a place for the result");
+	return create(kiln_queue_device(queue), queue, out);
+}
+
+int kiln_ops_create_dry(struct kiln_device *device, struct kiln_ops **out)
+{
+	if (!device || !out)
+		return kiln_error(-EINVAL, "kiln_ops_create_dry() needs a device and a place for the result");
+	return create(device, NULL, out);
 }
 
 void kiln_ops_destroy(struct kiln_ops *ops)
@@ -96,6 +111,7 @@ void kiln_ops_destroy(struct kiln_ops *ops)
 		kiln_free(arena->buffer);
 		free(arena);
 	}
+	free(ops->held);
 	free(ops->bucket);
 	free(ops);
 }
@@ -262,6 +278,43 @@ static void call_done(void *user, const struct kiln_result *result)
 		done(done_user, result);
 }
 
+void kiln_ops_hold(struct kiln_ops *ops)
+{
+	ops->holding = true;
+}
+
+int kiln_ops_flush(struct kiln_ops *ops)
+{
+	unsigned int count = ops->held_count, taken;
+	struct kiln_result result = { 0 };
+
+	ops->holding = false;
+	if (!count)
+		return 0;
+	ops->held_count = 0;
+	result.res = kiln_submit(ops->queue, ops->held, count, &taken);
+	for (; taken < count; taken++)
+		call_done(ops->held[taken].user, &result);
+	return result.res;
+}
+
+static int submit(struct kiln_ops *ops, const struct kiln_command *command)
+{
+	if (!ops->holding)
+		return kiln_submit(ops->queue, command, 1, NULL);
+	if (ops->held_count == ops->held_size) {
+		unsigned int size = ops->held_size ? 2 * ops->held_size : 64;
+		struct kiln_command *more = realloc(ops->held, size * sizeof(*more));
+
+		if (!more)
+			return kiln_error(-ENOMEM, "no memory for %u commands", size);
+		ops->held = more;
+		ops->held_size = size;
+	}
+	ops->held[ops->held_count++] = *command;
+	return 0;
+}
+
 int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const char *name,
 		 kiln_ops_make_fn make, const void *shape, const uint64_t *args,
 		 unsigned int count, kiln_done_fn done, void *user)
@@ -270,6 +323,8 @@ int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const cha
 	struct call *call;
 	int err;
 
+	if (!ops->queue)
+		return 0;
 	err = find_program(ops, key, name, make, shape, &command.program);
 	if (err)
 		return err;
@@ -282,7 +337,7 @@ int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const cha
 	command.args = call->args;
 	command.done = call_done;
 	command.user = call;
-	err = kiln_submit(ops->queue, &command, 1, NULL);
+	err = submit(ops, &command);
 	if (err < 0) {
 		call->next_free = ops->free_calls;
 		ops->free_calls = call;
