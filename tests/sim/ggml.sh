@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The ggml plug-in under Debian's test-backend-ops: a sample of every kind of node, against the CPU backend at the suite's
+# own tolerances; `make conformance` takes all. And what it says where there is no card.
+cd "$(dirname "$0")/../.." || exit
+. tests/tap.sh
+suite=/usr/libexec/x86_64-linux-gnu/ggml/test-backend-ops
+export GGML_BACKEND_PATH=${KILN_BUILD:-build/tree}/lib/libggml-kiln.so KILN_GGML_CARDS=sim
+
+# sample OP [PARAMETERS]: some of its cases are supported, and all that are pass
+sample() {
+	local said good bad
+	said=$("$suite" test -b Kiln0 -o "$1" ${2:+-p "$2"} 2>&1 | sed 's/\x1b\[[0-9;]*m//g')
+	good=$(grep -c ': OK$' <<<"$said")
+	bad=$(grep -c ': FAIL$' <<<"$said")
+	[ "$good" -gt 0 ] && [ "$bad" -eq 0 ] && grep -q '^2/2 backends passed' <<<"$said"
+	ok $? "$1${2:+, $2}: $good pass" "some pass, none fails" "$good pass, $bad fail: $(grep -E 'FAIL|kiln:' <<<"$said" | head -n 4)"
+}
+
+for op in ADD MUL DIV; do sample $op 'ne=\[10,5,4,3\]'; done
+for op in SCALE SQRT SILU GELU_ERF CPY RMS_NORM NORM SUM_ROWS ARGMAX; do sample $op; done
+sample SWIGLU 'type=f16'
+sample GET_ROWS 'type=f(32|16),n=256'
+sample SOFT_MAX 'ne=\[16,2,32,1\],mask=0'
+sample MUL_MAT 'type_a=(f32|bf16),type_b=f32,m=16,n=[1-9],k=256,bs=\[[123],[12]\]'
+
+said=$("$suite" support -o ADD 2>&1)
+grep -q 'Kiln trn2, 1 core (sim)' <<<"$said"
+ok $? "the card is described"
+
+said=$(KILN_GGML_CARDS=sim:cores=none "$suite" test -o SQR 2>&1)
+grep -q 'kiln: KILN_GGML_CARDS: sim:cores=none: ' <<<"$said" && grep -q '1/1 backends passed' <<<"$said"
+ok $? "a card that is none: a message, and ggml goes on without it" "" "$(tail -n 5 <<<"$said")"
+
+said=$(env -u KILN_GGML_CARDS "$suite" test -o SQR 2>&1)
+grep -q 'kiln: no Kiln card in /dev/accel' <<<"$said" && grep -q '1/1 backends passed' <<<"$said"
+ok $? "no card in the machine: a message, and ggml goes on without it" "" "$(tail -n 5 <<<"$said")"
+done_testing

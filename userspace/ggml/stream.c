@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A stream of graphs: a queue of the card. The commands of a graph are handed over
+ * together, and the graph ends when they have, so that whoever asked for it learns
+ * what became of it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lower.h"
+
+#define DEPTH	1024u
+
+struct stream {
+	struct ggml_backend backend;
+	struct card *card;
+	struct kiln_queue *queue;
+	struct lower lower;
+};
+
+static struct stream *to_stream(ggml_backend_t backend)
+{
+	return backend->context;
+}
+
+static const char *stream_name(ggml_backend_t backend)
+{
+	return to_stream(backend)->card->name;
+}
+
+static void stream_free(ggml_backend_t backend)
+{
+	struct stream *s = to_stream(backend);
+
+	kiln_queue_destroy(s->queue);
+	kiln_ops_destroy(s->lower.ops);
+	for (int i = 0; i < MAX_SCRATCH; i++)
+		kiln_free(s->lower.scratch[i]);
+	free(s);
+}
+
+static void explain(struct stream *s, int res)
+{
+	struct kiln_fault_info fault = { 0 };
+
+	kiln_get_fault(s->card->kiln, &fault);
+	log_error("%s: a command ended with %s; last fault: engine %u, instruction %u, address %#llx\n",
+		  s->card->name, strerror(-res), fault.engine, fault.instruction,
+		  (unsigned long long)fault.address);
+}
+
+static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgraph *graph)
+{
+	struct stream *s = to_stream(backend);
+	struct lower *l = &s->lower;
+	int count = ggml_graph_n_nodes(graph), err = 0;
+
+	l->res = 0;
+	kiln_ops_hold(l->ops);
+	for (int i = 0; i < count && !err; i++) {
+		const struct ggml_tensor *node = ggml_graph_node(graph, i);
+
+		if (!(node->flags & GGML_TENSOR_FLAG_COMPUTE))
+			continue;
+		err = lower_node(l, node);
+		if (err)
+			log_error("%s: %s (%s): %s\n", s->card->name, node->name,
+				  ggml_op_desc(node), err == -ENOTSUP ? "not supported" :
+				  kiln_last_error());
+	}
+	if (kiln_ops_flush(l->ops) || kiln_drain(s->queue)) {
+		log_error("%s: %s\n", s->card->name, kiln_last_error());
+		return GGML_STATUS_FAILED;
+	}
+	if (l->res)
+		explain(s, l->res);
+	return err == -ENOMEM ? GGML_STATUS_ALLOC_FAILED :
+	       err || l->res ? GGML_STATUS_FAILED : GGML_STATUS_SUCCESS;
+}
+
+bool stream_supports(struct card *card, const struct ggml_tensor *node)
+{
+	struct lower dry = { .ops = card->dry };
+
+	return !lower_node(&dry, node);
+}
+
+ggml_backend_t stream_create(struct card *card)
+{
+	static ggml_guid guid = { 0x6b, 0x69, 0x6c, 0x6e, 0x2d, 0x67, 0x67, 0x6d,
+				  0x6c, 0x2d, 0x73, 0x74, 0x72, 0x65, 0x61, 0x6d };
+	struct kiln_queue_attr attr = { .depth = DEPTH };
+	struct stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	if (attr.depth > card->info.max_queue_depth)
+		attr.depth = card->info.max_queue_depth;
+	if (kiln_queue_create(card->kiln, &attr, &s->queue) ||
+	    kiln_ops_create(s->queue, &s->lower.ops)) {
+		log_error("%s: %s\n", card->name, kiln_last_error());
+		kiln_queue_destroy(s->queue);
+		free(s);
+		return NULL;
+	}
+	s->card = card;
+	s->lower.device = card->kiln;
+	s->backend = (struct ggml_backend){
+		.guid = &guid,
+		.iface = {
+			.get_name = stream_name,
+			.free = stream_free,
+			.graph_compute = stream_compute,
+		},
+		.device = &card->dev,
+		.context = s,
+	};
+	return &s->backend;
+}
