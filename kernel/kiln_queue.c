@@ -3,6 +3,7 @@
 #include <linux/log2.h>
 #include <linux/slab.h>
 
+#include <drm/drm_drv.h>
 #include <drm/drm_print.h>
 
 #include "kiln_drv.h"
@@ -68,6 +69,72 @@ void kiln_queue_finish(struct kiln_queue *queue, struct kiln_done *done)
 		kiln_fence_signal(done->fence, done->res);
 	if (done->ucmd)
 		kiln_uring_complete(done->ucmd, done->res, done->cycles);
+}
+
+/* --------------------------------------------------------- publication -- */
+
+/* Give the card what stands in the ring. True: it wants a doorbell. */
+bool kiln_queue_publish_locked(struct kiln_queue *queue)
+{
+	bool doorbell;
+
+	lockdep_assert_held(&queue->lock);
+	/* It has no ring any more, or has forgotten it: whoever saw to that ends the commands. */
+	if (queue->error || !queue->ring.sq)
+		return false;
+	doorbell = kiln_ring_publish(&queue->ring);
+	queue->doorbells += doorbell;
+	return doorbell;
+}
+
+/* As kiln_queue_publish_locked(), and the doorbell. Any context. */
+void kiln_queue_publish(struct kiln_queue *queue)
+{
+	unsigned long flags;
+	bool doorbell;
+	int idx;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	doorbell = kiln_queue_publish_locked(queue);
+	spin_unlock_irqrestore(&queue->lock, flags);
+	if (doorbell && drm_dev_enter(&queue->kdev->drm, &idx)) {
+		trace_kiln_doorbell(queue->hw_id);
+		kiln_hw_doorbell(queue->kdev, queue->hw_id);
+		drm_dev_exit(idx);
+	}
+}
+
+static void kiln_queue_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct kiln_queue *queue = container_of(cb, struct kiln_queue, plug_cb);
+
+	spin_lock_irq(&queue->lock);
+	queue->plug = NULL;
+	spin_unlock_irq(&queue->lock);
+	kiln_queue_publish(queue);
+	kiln_queue_put(queue);
+}
+
+/*
+ * io_uring plugs the block layer around a batch of commands, and takes the plug
+ * out at its end, or when the task sleeps before. The same does for us: one
+ * look at the ring's event index, and one doorbell, for the whole batch. False:
+ * there is no batch, or another task's has the queue: publish at once.
+ */
+bool kiln_queue_plug_locked(struct kiln_queue *queue)
+{
+	struct blk_plug *plug = current->plug;
+
+	lockdep_assert_held(&queue->lock);
+	if (!plug || (queue->plug && queue->plug != plug))
+		return false;
+	if (!queue->plug) {
+		kref_get(&queue->ref);
+		queue->plug = plug;
+		queue->plug_cb.callback = kiln_queue_unplug;
+		list_add_tail(&queue->plug_cb.list, &plug->cb_list);
+	}
+	return true;
 }
 
 /* ---------------------------------------------------------- completions -- */
@@ -250,6 +317,8 @@ static void kiln_queue_cancel_work(struct work_struct *work)
 	struct kiln_queue *queue = container_of(work, struct kiln_queue, cancel_work);
 	u32 i;
 
+	/* The card can only find what it knows of. */
+	kiln_queue_publish(queue);
 	for (i = 0; i < queue->depth; i++) {
 		struct kiln_slot *slot = &queue->slots[i];
 		u64 cookie = 0;
@@ -460,6 +529,7 @@ static void kiln_queue_replay(struct kiln_queue *queue, const struct kiln_cmd *e
 			queue_work(queue->kdev->wq, &queue->cancel_work);
 		}
 	}
+	kiln_ring_publish(&queue->ring);
 	spin_unlock_irq(&queue->lock);
 	kiln_hw_doorbell(queue->kdev, queue->hw_id);
 }

@@ -4,6 +4,7 @@
 #define KILN_QUEUE_H
 
 #include <linux/bits.h>
+#include <linux/blkdev.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/rcupdate.h>
@@ -150,6 +151,10 @@ struct kiln_queue {
 	u64 busy_ns;
 	/** @doorbells: written. */
 	u64 doorbells;
+	/** @plug: whose end gives the card what its task has submitted, or NULL. */
+	struct blk_plug *plug;
+	/** @plug_cb: stands in @plug, and holds a reference. */
+	struct blk_plug_cb plug_cb;
 
 	/** @wait: for room, and for results. */
 	wait_queue_head_t wait;
@@ -181,6 +186,9 @@ struct kiln_queue *kiln_queue_get(struct kiln_file *kfile, u32 id);
 void kiln_queue_put(struct kiln_queue *queue);
 void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile);
 
+bool kiln_queue_plug_locked(struct kiln_queue *queue);
+bool kiln_queue_publish_locked(struct kiln_queue *queue);
+void kiln_queue_publish(struct kiln_queue *queue);
 bool kiln_queue_process(struct kiln_queue *queue);
 void kiln_queue_fail_all(struct kiln_device *kdev, int error);
 void kiln_queue_release_all(struct kiln_device *kdev);

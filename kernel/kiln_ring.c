@@ -32,6 +32,7 @@ int kiln_ring_alloc(struct device *dev, struct kiln_ring *ring, u32 entries)
 	ring->bytes = bytes;
 	ring->entries = entries;
 	ring->sq_tail = 0;
+	ring->sq_published = 0;
 	ring->cq_head = 0;
 	return 0;
 }
@@ -48,20 +49,22 @@ void kiln_ring_clear(struct kiln_ring *ring)
 {
 	memset(ring->sq, 0, ring->bytes);
 	ring->sq_tail = 0;
+	ring->sq_published = 0;
 	ring->cq_head = 0;
 }
 
 /*
- * Publish one entry. There must be room, which the owner knows because it
- * counts what is in flight. True: the card asks for a doorbell.
+ * Give the card what kiln_ring_push() has put into the ring. True: it asks for
+ * a doorbell.
  */
-bool kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd)
+bool kiln_ring_publish(struct kiln_ring *ring)
 {
-	u32 old = ring->sq_tail;
+	u32 old = ring->sq_published;
 
-	ring->sq[old & (ring->entries - 1)] = *cmd;
-	ring->sq_tail = old + 1;
-	/* The entry, before the index that gives it to the card. */
+	if (ring->sq_tail == old)
+		return false;
+	ring->sq_published = ring->sq_tail;
+	/* The entries, before the index that gives them to the card. */
 	dma_wmb();
 	WRITE_ONCE(ring->ctl->sq_tail, ring->sq_tail);
 	/*
@@ -82,12 +85,6 @@ int kiln_ring_count(struct kiln_ring *ring)
 	/* The index, before what it covers. */
 	dma_rmb();
 	return count;
-}
-
-/* The next completion, which must be there. It stays there until kiln_ring_release(). */
-void kiln_ring_read(struct kiln_ring *ring, struct kiln_completion *completion)
-{
-	*completion = ring->cq[ring->cq_head++ & (ring->entries - 1)];
 }
 
 /* The card may write over what has been read. */

@@ -32,8 +32,10 @@ struct kiln_ring {
 	size_t bytes;
 	/** @entries: a power of two. */
 	u32 entries;
-	/** @sq_tail: free-running; the card's copy is in @ctl. */
+	/** @sq_tail: free-running: entries before it have been written. */
 	u32 sq_tail;
+	/** @sq_published: as @sq_tail, for those that the card knows of; its copy is in @ctl. */
+	u32 sq_published;
 	/** @cq_head: free-running; the card's copy is in @ctl. */
 	u32 cq_head;
 };
@@ -42,11 +44,25 @@ int kiln_ring_alloc(struct device *dev, struct kiln_ring *ring, u32 entries);
 void kiln_ring_free(struct device *dev, struct kiln_ring *ring);
 void kiln_ring_clear(struct kiln_ring *ring);
 
-bool kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd);
+bool kiln_ring_publish(struct kiln_ring *ring);
 int kiln_ring_count(struct kiln_ring *ring);
-void kiln_ring_read(struct kiln_ring *ring, struct kiln_completion *completion);
 void kiln_ring_release(struct kiln_ring *ring);
 int kiln_ring_pop(struct kiln_ring *ring, struct kiln_completion *completion);
 bool kiln_ring_rearm(struct kiln_ring *ring);
+
+/*
+ * Write one entry; the card sees it after kiln_ring_publish(). There must be
+ * room, which the owner knows because it counts what is in flight.
+ */
+static inline void kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd)
+{
+	ring->sq[ring->sq_tail++ & (ring->entries - 1)] = *cmd;
+}
+
+/* The next completion, which must be there. It stays there until kiln_ring_release(). */
+static inline void kiln_ring_read(struct kiln_ring *ring, struct kiln_completion *completion)
+{
+	*completion = ring->cq[ring->cq_head++ & (ring->entries - 1)];
+}
 
 #endif

@@ -20,6 +20,9 @@
 /* A fence signals within this time: the longest command, and some waiting before it. */
 #define KILN_FENCE_LIMIT	(30 * HZ)
 
+/* Commands of one ioctl that are copied, and given to the card, at a time. */
+#define KILN_SUBMIT_PART	16
+
 #define KILN_EXEC_FLAGS		(DRM_KILN_EXEC_SYNCOBJ | DRM_KILN_EXEC_NOP)
 
 static_assert(sizeof(struct drm_kiln_exec) == 80);
@@ -130,9 +133,13 @@ out:
 	return slot;
 }
 
-/* Give it to the card; or end it, if the queue or the command has been given up meanwhile. */
-static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot,
-				struct kiln_cmd *cmd)
+/*
+ * Put it into the ring, and give it to the card unless somebody will; or end it,
+ * if the queue or the command has been given up meanwhile. A fence must not wait
+ * for what its submitter does next.
+ */
+static void kiln_submit_push(struct kiln_queue *queue, struct kiln_slot *slot,
+			     struct kiln_cmd *cmd, bool more)
 {
 	struct kiln_done done;
 	bool doorbell = false;
@@ -145,8 +152,11 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
 		ended = true;
 	} else {
 		slot->state = KILN_SLOT_SUBMITTED;
-		doorbell = kiln_ring_push(&queue->ring, cmd);
-		queue->doorbells += doorbell;
+		kiln_ring_push(&queue->ring, cmd);
+		if (slot->ucmd)
+			more = kiln_queue_plug_locked(queue);
+		if (!more || slot->fence)
+			doorbell = kiln_queue_publish_locked(queue);
 		trace_kiln_submit(queue, cmd, doorbell);
 		/* The first that needs an interrupt, after some that were polled. */
 		if (unlikely(!queue->armed && !slot->polled)) {
@@ -179,6 +189,7 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
  * @ucmd: io_uring command to complete; NULL: results are kept for DRM_KILN_WAIT
  * @issue_flags: of @ucmd
  * @seqno: out, without @ucmd: sequence number
+ * @more: without @ucmd: the caller will call kiln_queue_publish()
  *
  * On success @ucmd, if there is one, has a reference to @queue of its own.
  * Does not sleep for @ucmd with IO_URING_F_NONBLOCK.
@@ -188,7 +199,7 @@ static void kiln_submit_publish(struct kiln_queue *queue, struct kiln_slot *slot
  */
 int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		struct drm_file *file, struct io_uring_cmd *ucmd, unsigned int issue_flags,
-		u64 *seqno)
+		u64 *seqno, bool more)
 {
 	struct kiln_device *kdev = queue->kdev;
 	struct drm_syncobj *syncobj = NULL;
@@ -230,7 +241,7 @@ int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		drm_syncobj_replace_fence(syncobj, fence);
 	if (ucmd)
 		kiln_uring_prepare(ucmd, queue, cmd.cookie, issue_flags);
-	kiln_submit_publish(queue, slot, &cmd);
+	kiln_submit_push(queue, slot, &cmd, more);
 	fence = NULL;
 
 out_exit:
@@ -244,13 +255,24 @@ out_syncobj:
 	return ret;
 }
 
+/* How many of the commands from @done on could be had. */
+static u32 kiln_submit_copy(const struct drm_kiln_submit *args, u32 done,
+			    struct drm_kiln_exec *part)
+{
+	size_t bytes = min_t(u32, args->count - done, KILN_SUBMIT_PART) * sizeof(*part);
+	const void __user *from = u64_to_user_ptr(args->commands + (u64)done * sizeof(*part));
+
+	return (bytes - copy_from_user(part, from, bytes)) / sizeof(*part);
+}
+
 int kiln_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct kiln_device *kdev = to_kiln_device(drm);
 	struct drm_kiln_submit *args = data;
+	struct drm_kiln_exec part[KILN_SUBMIT_PART];
 	struct kiln_queue *queue = NULL;
+	u32 done = 0, i;
 	u64 seqno = 0;
-	u32 done;
 	int ret = 0;
 
 	if (!args->count)
@@ -266,30 +288,26 @@ int kiln_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 	if (args->reserved)
 		return kiln_bad(kdev, -EINVAL, "reserved %#llx", args->reserved);
 
-	for (done = 0; done < args->count; done++) {
-		struct drm_kiln_exec exec;
+	while (!ret && done < args->count) {
+		u32 count = kiln_submit_copy(args, done, part);
 
-		if (copy_from_user(&exec, u64_to_user_ptr(args->commands +
-							  (u64)done * sizeof(exec)),
-				   sizeof(exec))) {
+		if (!count)
 			ret = -EFAULT;
-			break;
+		for (i = 0; i < count && !ret; i++) {
+			if (!queue)
+				queue = kiln_queue_get(file->driver_priv, part[i].queue_id);
+			if (!queue)
+				ret = kiln_bad(kdev, -ENOENT, "queue_id %u", part[i].queue_id);
+			else if (part[i].queue_id != queue->id)
+				ret = kiln_bad(kdev, -EINVAL, "queue_id %u after %u",
+					       part[i].queue_id, queue->id);
+			else
+				ret = kiln_submit(queue, &part[i], file, NULL, 0, &seqno, true);
+			done += !ret;
 		}
-		if (!queue) {
-			queue = kiln_queue_get(file->driver_priv, exec.queue_id);
-			if (!queue) {
-				ret = kiln_bad(kdev, -ENOENT, "queue_id %u", exec.queue_id);
-				break;
-			}
-		}
-		if (exec.queue_id != queue->id) {
-			ret = kiln_bad(kdev, -EINVAL, "queue_id %u after %u", exec.queue_id,
-				       queue->id);
-			break;
-		}
-		ret = kiln_submit(queue, &exec, file, NULL, 0, &seqno);
-		if (ret)
-			break;
+		/* Before the next copy, which sleeps for as long as the user likes. */
+		if (queue)
+			kiln_queue_publish(queue);
 		cond_resched();
 	}
 	if (queue)

@@ -116,7 +116,7 @@ static int kiln_uring_submit(struct kiln_queue *queue, const struct drm_kiln_exe
 	int ret;
 
 	for (;;) {
-		ret = kiln_submit(queue, exec, file, ucmd, issue_flags, NULL);
+		ret = kiln_submit(queue, exec, file, ucmd, issue_flags, NULL, false);
 		if (ret != -EAGAIN || (issue_flags & IO_URING_F_NONBLOCK))
 			return ret;
 		/* A signal to a worker means that the command is canceled. */
