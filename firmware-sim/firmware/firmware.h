@@ -24,6 +24,7 @@
 #endif
 
 #define FW_FETCH	64	/* entries copied out of a ring ahead; bits of a u64 */
+#define FW_DONE		32	/* completions written at a time */
 #define FW_ADMIN_SLOTS	64	/* admin commands under way at once */
 #define FW_WORDS	(KILN_MAX_QUEUES / 64)
 
@@ -179,6 +180,10 @@ struct kiln_sim {
 
 	uint64_t commands, faults, interrupts;
 
+	/* Completions that fw_ring_complete_later() has of the queue that is looked at. */
+	uint32_t done_count;
+	struct kiln_completion done[FW_DONE];
+
 	uint32_t log_head;		/* bytes written since power-on */
 	char log[KILN_LOG_BYTES];
 
@@ -226,6 +231,9 @@ bool fw_ring_arm(struct kiln_sim *sim, struct fw_queue *q, bool *more);
 uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q);
 void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
 		      const struct kiln_completion *completion);
+void fw_ring_complete_later(struct kiln_sim *sim, struct fw_queue *q,
+			    const struct kiln_completion *completion);
+void fw_ring_complete_flush(struct kiln_sim *sim, struct fw_queue *q);
 void fw_ring_broken(struct kiln_sim *sim, struct fw_queue *q, const char *why);
 static inline struct kiln_cmd *fw_ring_next(struct fw_queue *q)
 {

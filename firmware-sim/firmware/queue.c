@@ -7,7 +7,7 @@
 
 #include "firmware/firmware.h"
 
-#define BUDGET	32	/* commands that one look at a queue may finish */
+#define BUDGET	FW_DONE	/* commands that one look at a queue may finish */
 
 void fw_queue_set_state(struct kiln_sim *sim, struct fw_queue *q,
 			enum fw_queue_state state)
@@ -79,7 +79,7 @@ static void end_next(struct kiln_sim *sim, struct fw_queue *q,
 	sim->commands++;
 	if (is_fault(status))
 		fw_context_stop(sim, q, &record);
-	fw_ring_complete(sim, q, &record);
+	fw_ring_complete_later(sim, q, &record);
 }
 
 /* After a success: the u64 there, and whoever may wait for it. */
@@ -123,10 +123,6 @@ static void advance(struct kiln_sim *sim, struct fw_queue *q)
 		}
 		if (q->flushing && q->sq_next == q->flush_to)
 			q->flushing = false;
-		if (!budget--) {
-			fw_pend(sim, fw_queue_id(sim, q));
-			return;
-		}
 		if (!fw_ring_fetch(sim, q)) {
 			if (q->broken)
 				continue;
@@ -135,6 +131,10 @@ static void advance(struct kiln_sim *sim, struct fw_queue *q)
 			if (fw_ring_arm(sim, q, &more) && !more)
 				return;
 			continue;
+		}
+		if (!budget--) {
+			fw_pend(sim, fw_queue_id(sim, q));
+			return;
 		}
 		if (q->taken & fw_ring_bit(q, q->sq_next)) {
 			q->sq_next++;
@@ -210,6 +210,7 @@ static void advance(struct kiln_sim *sim, struct fw_queue *q)
 void fw_queue_advance(struct kiln_sim *sim, struct fw_queue *q)
 {
 	advance(sim, q);
+	fw_ring_complete_flush(sim, q);
 	q->away = q->state != FW_QUEUE_READY && q->state != FW_QUEUE_RUNNING;
 }
 

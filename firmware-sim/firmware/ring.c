@@ -212,24 +212,46 @@ uint32_t fw_ring_room(struct kiln_sim *sim, struct fw_queue *q)
 	return entries - used;
 }
 
-void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
-		      const struct kiln_completion *completion)
+/*
+ * A completion for which there is room, to be written with others by
+ * fw_ring_complete_flush() before anybody looks at another queue.
+ */
+void fw_ring_complete_later(struct kiln_sim *sim, struct fw_queue *q,
+			    const struct kiln_completion *completion)
 {
-	uint32_t offset = q->cq_tail & ((1u << q->log2) - 1);
-	struct kiln_completion record = *completion;
-	uint32_t event;
+	struct kiln_completion *record = &sim->done[sim->done_count];
 
 	if (q->broken)
 		return;
+	sim->done_count++;
+	*record = *completion;
+	q->cq_tail++;
 	if (inject(sim, q, KILN_SIM_FAULT_COOKIE))
-		record.cookie = ~record.cookie;
-	if (!sim->memory.host->dma_write(sim->memory.opaque,
-					 q->cq + offset * sizeof(record),
-					 &record, sizeof(record))) {
+		record->cookie = ~record->cookie;
+	if (sim->done_count == FW_DONE)
+		fw_ring_complete_flush(sim, q);
+}
+
+/* Write the records, then the index that says so, then see whether an interrupt is wanted. */
+void fw_ring_complete_flush(struct kiln_sim *sim, struct fw_queue *q)
+{
+	uint32_t entries = 1u << q->log2, count = sim->done_count;
+	uint32_t first = q->cq_tail - count, offset = first & (entries - 1);
+	uint32_t piece = count < entries - offset ? count : entries - offset;
+	size_t size = sizeof(*sim->done);
+	uint32_t event;
+
+	sim->done_count = 0;
+	if (!count)
+		return;
+	if (!sim->memory.host->dma_write(sim->memory.opaque, q->cq + offset * size,
+					 sim->done, piece * size) ||
+	    (piece < count &&
+	     !sim->memory.host->dma_write(sim->memory.opaque, q->cq,
+					  sim->done + piece, (count - piece) * size))) {
 		fw_ring_broken(sim, q, "completion ring does not answer");
 		return;
 	}
-	q->cq_tail++;
 	if (inject(sim, q, KILN_SIM_FAULT_INDEX))
 		q->cq_tail ^= 1u << 31;
 	if (!store32(sim, CTL(q, cq_tail), q->cq_tail)) {
@@ -241,8 +263,15 @@ void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
 		fw_ring_broken(sim, q, "control block does not answer");
 		return;
 	}
-	if (kiln_event_crossed(event, q->cq_tail, q->cq_tail - 1)) {
+	if (kiln_event_crossed(event, q->cq_tail, first)) {
 		sim->interrupts++;
 		sim->memory.host->interrupt(sim->memory.opaque, q->vector);
 	}
+}
+
+void fw_ring_complete(struct kiln_sim *sim, struct fw_queue *q,
+		      const struct kiln_completion *completion)
+{
+	fw_ring_complete_later(sim, q, completion);
+	fw_ring_complete_flush(sim, q);
 }
