@@ -111,6 +111,13 @@ void kiln_sim_reg_write(struct kiln_sim *sim, uint64_t offset, uint32_t value);
 void kiln_sim_doorbell(struct kiln_sim *sim, unsigned int queue);
 
 /*
+ * The same for an owner who happens to have the lock: the first few commands,
+ * if they need no core, are done when it returns, and nobody has to be woken
+ * up for them. Calls host->kick() if something is left to do. [locked]
+ */
+void kiln_sim_doorbell_now(struct kiln_sim *sim, unsigned int queue);
+
+/*
  * One bounded piece of firmware work: fetch entries, resolve waits, hand
  * commands to cores, admin commands. True if there is more to do. [locked]
  */

@@ -151,6 +151,24 @@ void kiln_sim_doorbell(struct kiln_sim *sim, unsigned int queue)
 	fw_kick(sim);
 }
 
+void kiln_sim_doorbell_now(struct kiln_sim *sim, unsigned int queue)
+{
+	struct fw_queue *q = &sim->queue[queue];
+
+	/* the admin queue's commands may take long */
+	if (!queue || queue >= KILN_MAX_QUEUES ||
+	    sim->state != KILN_STATE_READY || sim->halted || sim->hung) {
+		kiln_sim_doorbell(sim, queue);
+		return;
+	}
+	__atomic_fetch_add(&sim->doorbells, 1, __ATOMIC_RELAXED);
+	fw_queue_advance(sim, q);
+	/* one that waits has set a deadline */
+	if (q->state != FW_QUEUE_IDLE ||
+	    __atomic_load_n(&sim->pending_words, __ATOMIC_SEQ_CST))
+		fw_kick(sim);
+}
+
 /* Some of the queues that have something, going round so that each gets its turn. */
 static void look_at_queues(struct kiln_sim *sim)
 {

@@ -223,20 +223,25 @@ static void kiln_interrupt(void *opaque, unsigned int vector)
         return;
     }
     /* Not the first: the bottom half is on its way already. */
-    if (!qatomic_fetch_or(&s->pending, 1u << vector)) {
+    if (!qatomic_fetch_or(&s->pending, 1u << vector) && !s->answering) {
         qemu_bh_schedule(s->msix_bh);
     }
 }
 
-static void kiln_msix_bh(void *opaque)
+/* With the BQL: raise what is pending. */
+void kiln_host_interrupts(KilnState *s)
 {
-    KilnState *s = opaque;
     uint32_t pending = qatomic_xchg(&s->pending, 0);
 
     QEMU_BUILD_BUG_ON(KILN_MSIX_VECTORS > 32);
     for (; pending; pending &= pending - 1) {
         msix_notify(PCI_DEVICE(s), ctz32(pending));
     }
+}
+
+static void kiln_msix_bh(void *opaque)
+{
+    kiln_host_interrupts(opaque);
 }
 
 static void kiln_kick(void *opaque)

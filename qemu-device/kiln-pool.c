@@ -65,6 +65,27 @@ void kiln_pool_kick(KilnState *s)
     qemu_mutex_unlock(&p->lock);
 }
 
+/*
+ * A doorbell, on a vCPU, with the BQL. To wake up a thread, and the main loop
+ * for the interrupt, takes longer than most commands without a program do; so
+ * those are done here, unless a thread is looking at the card as it is.
+ */
+void kiln_pool_doorbell(KilnState *s, unsigned queue)
+{
+    int64_t start = get_clock();
+
+    if (qemu_mutex_trylock(&s->lock)) {
+        kiln_sim_doorbell(s->sim, queue);
+        return;
+    }
+    s->answering = true;
+    kiln_sim_doorbell_now(s->sim, queue);
+    s->answering = false;
+    kiln_unlock(s);
+    kiln_host_interrupts(s);
+    s->answer_ns += get_clock() - start;
+}
+
 /* Retire what has run, whoever ran it. Card locked. */
 void kiln_pool_retire(KilnState *s)
 {

@@ -97,7 +97,7 @@ static void kiln_doorbell_write(void *opaque, hwaddr addr, uint64_t value,
     }
     trace_kiln_doorbell(addr / KILN_DOORBELL_STRIDE);
     if (!qatomic_read(&s->gone)) {
-        kiln_sim_doorbell(s->sim, addr / KILN_DOORBELL_STRIDE);
+        kiln_pool_doorbell(s, addr / KILN_DOORBELL_STRIDE);
     }
 }
 
@@ -320,6 +320,8 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
                      PCI_BASE_ADDRESS_MEM_TYPE_64 |
                      PCI_BASE_ADDRESS_MEM_PREFETCH, &s->hbm);
 
+    object_property_add_uint64_ptr(OBJECT(s), "answer-ns", &s->answer_ns,
+                                   OBJ_PROP_FLAG_READ);
     qemu_mutex_init(&s->turn);
     qemu_mutex_init(&s->lock);
     kiln_host_init(s);

@@ -92,6 +92,8 @@ struct KilnState {
 
     QEMUBH *msix_bh;
     uint32_t pending;       /* atomic: MSI-X vectors that msix_bh is to raise */
+    bool answering;         /* a doorbell, in kiln_pool_doorbell(); with lock */
+    uint64_t answer_ns;     /* spent there, in all; with the BQL */
 
     KilnInject inject[KILN_INJECT_KINDS];   /* what has not happened yet */
     bool lose_irq;          /* atomic: the next one gets lost */
@@ -119,6 +121,7 @@ void kiln_host_init(KilnState *s);
 void kiln_host_cleanup(KilnState *s);
 bool kiln_host_task(KilnState *s, KilnTaskFunc *func, void *arg);
 void kiln_host_refuse(KilnState *s, bool refuse);
+void kiln_host_interrupts(KilnState *s);
 
 /* kiln-inject.c */
 void kiln_inject_init(KilnState *s);
@@ -133,6 +136,7 @@ void kiln_unlock(KilnState *s);
 void kiln_pool_start(KilnState *s);
 void kiln_pool_stop(KilnState *s);
 void kiln_pool_kick(KilnState *s);
+void kiln_pool_doorbell(KilnState *s, unsigned queue);
 void kiln_pool_retire(KilnState *s);
 bool kiln_pool_wait(KilnState *s, int64_t end);
 void kiln_pool_unstick(KilnState *s);

@@ -6,6 +6,7 @@ A guest that handles its own machine: tests/machine/guest -- '...' | tests/machi
 Lines of the guest's output pass, but for these:
     @run NAME                   its directory of this run, from /proc/cmdline
     @qmp {"execute": ...}       is done; an error is said in a comment line
+    @get DEVICE PROPERTY        "# DEVICE PROPERTY VALUE" takes its place
     @wait EVENT                 waits for an event of QEMU, 5 minutes at most
 """
 import json
@@ -52,9 +53,14 @@ for line in sys.stdin:
             answer = qmp.execute(json.loads(rest))
             if "error" in answer:
                 print(f"# {rest}: {answer['error']['desc']}", flush=True)
+        elif word == "@get":
+            device, name = rest.split()
+            answer = qmp.execute({"execute": "qom-get", "arguments":
+                                  {"path": f"/machine/peripheral/{device}", "property": name}})
+            print(f"# {rest} {answer['return']}", flush=True)
         elif word == "@wait":
             qmp.wait(rest)
         else:
             print(line, end="", flush=True)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         print(f"# {line.rstrip()}: {error}", flush=True)
