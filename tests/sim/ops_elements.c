@@ -52,8 +52,8 @@ static double unary(enum kiln_unary_func func, double x)
 	case KILN_UNARY_RSQRT: return 1 / sqrt(x);
 	case KILN_UNARY_RECIPROCAL: return 1 / x;
 	case KILN_UNARY_SIGN: return (x > 0) - (x < 0);
+	default: return NAN;	/* kiln_pointwise()'s: ops_tensor.c */
 	}
-	return NAN;
 }
 
 static double rounded(double bound, double want, enum kiln_type type)
@@ -233,6 +233,7 @@ static void check_binary(struct kiln_binary d, bool in_place)
 		case KILN_BINARY_DIVIDE: want = x / y; bound = 2.01 * U; break;
 		case KILN_BINARY_MAX: want = x > y ? x : y; break;
 		case KILN_BINARY_MIN: want = x < y ? x : y; break;
+		default: break;
 		}
 		good = near("element", i, get(to.shadow, out, i), want,
 			    rounded(bound * fabs(want), want, out));

@@ -30,7 +30,33 @@ enum kiln_type {
 	KILN_TYPE_F8E4M3 = 4,	/* with infinities; up to 240 */
 	KILN_TYPE_F8E5M2 = 5,
 	KILN_TYPE_I8	= 6,
-	KILN_TYPE_I32	= 7,	/* a product of int8 */
+	KILN_TYPE_I32	= 7,	/* a product of int8; kiln_copy() */
+	KILN_TYPE_I64	= 8,	/* indices */
+	/* quantised, in blocks as ggml packs them; in kiln_copy() */
+	KILN_TYPE_Q4_0	= 32,	/* of 32 elements: */
+	KILN_TYPE_Q4_1	= 33,
+	KILN_TYPE_Q5_0	= 34,
+	KILN_TYPE_Q5_1	= 35,
+	KILN_TYPE_Q8_0	= 36,
+	KILN_TYPE_IQ4_NL = 37,
+	KILN_TYPE_MXFP4	= 38,
+	KILN_TYPE_Q2_K	= 39,	/* of 256: */
+	KILN_TYPE_Q3_K	= 40,
+	KILN_TYPE_Q4_K	= 41,
+	KILN_TYPE_Q5_K	= 42,
+	KILN_TYPE_Q6_K	= 43,
+};
+
+/*
+ * A tensor of up to four dimensions with any strides. All strides 0: dense. Of a
+ * quantised type, the last dimension is whole blocks behind each other (stride 1)
+ * and the other strides are multiples of a block's elements.
+ */
+struct kiln_tensor {
+	enum kiln_type type;
+	uint32_t dim[4];	/* outermost first; 0 is 1, so fewer stand at the end */
+	int64_t stride[4];	/* elements from one to the next */
+	uint64_t addr;		/* device address, aligned to the element */
 };
 
 /* Functions of one element; gelu is the exact one, quick x * sigmoid(1.702 x). */
@@ -57,6 +83,22 @@ enum kiln_unary_func {
 	KILN_UNARY_RSQRT	= 20,
 	KILN_UNARY_RECIPROCAL	= 21,
 	KILN_UNARY_SIGN		= 22,
+	KILN_UNARY_SILU_DX	= 23,	/* derivatives */
+	KILN_UNARY_GELU_DX	= 24,
+	/* in kiln_pointwise() only; a and b are its param[0] and param[1]: */
+	KILN_UNARY_STEP		= 25,	/* 1 above 0, else 0 */
+	KILN_UNARY_CLAMP	= 26,	/* to a to b */
+	KILN_UNARY_LEAKY_RELU	= 27,	/* a * x below 0 */
+	KILN_UNARY_ELU		= 28,
+	KILN_UNARY_EXPM1	= 29,
+	KILN_UNARY_HARDSWISH	= 30,
+	KILN_UNARY_HARDSIGMOID	= 31,
+	KILN_UNARY_FLOOR	= 32,
+	KILN_UNARY_CEIL		= 33,
+	KILN_UNARY_ROUND	= 34,	/* halves away from 0 */
+	KILN_UNARY_TRUNC	= 35,
+	KILN_UNARY_XIELU	= 36,	/* param[0] x^2 + param[2] x above 0, else
+					   (expm1(min(x, param[3])) - x) param[1] + param[2] x */
 };
 
 /* -ENOMEM. The queue stays the caller's and must outlive it. */
@@ -234,6 +276,8 @@ enum kiln_binary_func {
 	KILN_BINARY_DIVIDE	= 4,	/* a * (1 / b), both rounded: b beyond 2^127 or below 2^-126 loses more */
 	KILN_BINARY_MAX		= 5,	/* NaN if either is NaN */
 	KILN_BINARY_MIN		= 6,	/* the same */
+	/* in kiln_pointwise() only; a and b are its param[0] and param[1]: */
+	KILN_BINARY_SWIGLU_OAI	= 7,	/* x' * sigmoid(a x') * (1 + y'); x' is at most b, y' -b to b */
 };
 
 /*
@@ -270,6 +314,39 @@ struct kiln_glu {
 
 /* As kiln_matmul(). */
 int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done, void *user);
+
+/*
+ * dst = src, converted to dst's type: in dst's shape if that is src's, several times
+ * if its dimensions are multiples of src's, or, if there are as many elements, in
+ * their order (for which the shapes have to be made of common pieces: always so if
+ * one of them is dense). Between equal types, bits as they are.
+ *
+ * Types: any to itself; F32, BF16 and F16 to each other, from and to I32 (to nearest
+ * even); from a quantised type to F32, BF16 and F16.
+ *
+ * -EINVAL a shape that does not go into the other, a stride or an address, -ENOTSUP
+ * a pair of types or of shapes, -ENOMEM.
+ */
+int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src,
+	      const struct kiln_tensor *dst, kiln_done_fn done, void *user);
+
+/*
+ * out = unary(scale * x + shift) binary y, element by element: x and y are repeated
+ * where out's dimension is a multiple of theirs. Types may differ, everything is
+ * computed in fp32, and rounded once. Without a binary function there is no y.
+ * SiLU and MULTIPLY are swiglu, 0 and ADD a sum, SILU_DX and MULTIPLY a gradient.
+ */
+struct kiln_pointwise {
+	enum kiln_unary_func unary;	/* 0: COPY */
+	enum kiln_binary_func binary;	/* 0: none */
+	float scale, shift;		/* finite; scale 0: 1 */
+	float param[4];			/* of the functions that say so */
+	struct kiln_tensor x, y, out;	/* F32, BF16 or F16; out may be x or y, with its strides */
+};
+
+/* As kiln_matmul(). */
+int kiln_pointwise(struct kiln_ops *ops, const struct kiln_pointwise *pointwise,
+		   kiln_done_fn done, void *user);
 
 /*
  * out[i] = table[index[i]]: an embedding. table is [table_rows, width], index

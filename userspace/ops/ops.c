@@ -141,7 +141,9 @@ static uint64_t key_hash(const struct kiln_ops_key *key)
 	int i;
 
 	for (i = 0; i < KILN_OPS_KEY_WORDS; i++) {
-		hash = (hash ^ key->word[i]) * 0x9e3779b97f4a7c15;
+		if (!key->word[i])
+			continue;	/* most are */
+		hash = (hash ^ key->word[i] ^ (uint64_t)i << 56) * 0x9e3779b97f4a7c15;
 		hash ^= hash >> 29;
 	}
 	return hash;

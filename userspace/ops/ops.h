@@ -9,7 +9,7 @@
 #include "kiln_asm.h"
 #include "kiln_ops.h"
 
-#define KILN_OPS_KEY_WORDS	24
+#define KILN_OPS_KEY_WORDS	80
 #define KILN_OPS_ARGS		8	/* u64s of an argument block */
 
 enum kiln_ops_kind {
@@ -21,6 +21,7 @@ enum kiln_ops_kind {
 	KILN_OPS_ROPE		= 6,
 	KILN_OPS_REDUCE		= 7,
 	KILN_OPS_TOPK		= 8,
+	KILN_OPS_COPY		= 9,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
@@ -59,10 +60,10 @@ static inline enum kiln_dtype kiln_type_dtype(enum kiln_type type)
 		[KILN_TYPE_F32] = KILN_F32, [KILN_TYPE_BF16] = KILN_BF16,
 		[KILN_TYPE_F16] = KILN_F16, [KILN_TYPE_F8E4M3] = KILN_F8E4M3,
 		[KILN_TYPE_F8E5M2] = KILN_F8E5M2, [KILN_TYPE_I8] = KILN_I8,
-		[KILN_TYPE_I32] = KILN_I32,
+		[KILN_TYPE_I32] = KILN_I32, [KILN_TYPE_I64] = KILN_U32,
 	};
 
-	return dtype[type];
+	return type < sizeof(dtype) ? dtype[type] : KILN_U8;
 }
 
 /* What every op takes; matmul knows more. */
@@ -73,7 +74,19 @@ static inline bool known_type(enum kiln_type type)
 
 static inline uint32_t type_size(enum kiln_type type)
 {
-	return kiln_dtype_bytes(kiln_type_dtype(type));
+	return type == KILN_TYPE_I64 ? 8 : kiln_dtype_bytes(kiln_type_dtype(type));
+}
+
+/* Elements and bytes of a block; of other types 1 and the element's. */
+struct kiln_block {
+	uint32_t elements, bytes;
+};
+
+struct kiln_block kiln_type_block(enum kiln_type type);
+
+static inline bool quantised(enum kiln_type type)
+{
+	return type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_Q6_K;
 }
 
 #endif

@@ -313,8 +313,9 @@ static double apply(enum kiln_unary_func func, double x)
 		return 1 / x;
 	case KILN_UNARY_SIGN:
 		return x > 0 ? 1 : x < 0 ? -1 : x;
+	default:	/* not in unary_funcs[] */
+		return NAN;
 	}
-	return NAN;
 }
 
 /* Functions are off by 7 ulp at most; near zeros of sin, cos and mish by 2^-24 of one. */
@@ -493,6 +494,8 @@ static void binary_row(struct run *r, uint64_t row)
 			break;
 		case KILN_BINARY_MIN:
 			want = isnan(a) || isnan(b) ? NAN : fmin(a, b);
+			break;
+		default:	/* kiln_pointwise()'s */
 			break;
 		}
 		compare(r, row, n, at[3], want, 3 * U * fabs(want));

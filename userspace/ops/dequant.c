@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The quantised types of ggml, expanded by Vector: fields of bits become bytes, bytes
+ * times the block's scale become elements. All blocks of a tile go through each
+ * instruction together.
+ *
+ * What lies where in a block (fp16 d and m, dmin; q, low bits; h, high bits; s, scales):
+ *
+ *	Q8_0	d, 32 int8
+ *	Q4_0	d, q[16]: the low halves are elements 0 to 15, the high ones 16 to 31
+ *	Q4_1	d, m, q[16]
+ *	Q5_0	d, h[4]: bit i is the fifth of element i, q[16]
+ *	Q5_1	d, m, h[4], q[16]
+ *	IQ4_NL	as Q4_0, halves are places in a table
+ *	MXFP4	exponent, q[16]: as Q4_0, halves are fp4 (1 sign, 2 exponent, 1 fraction)
+ *	Q2_K	s[16]: scale, minimum; q[64], d, dmin
+ *	Q3_K	h[32], q[64], s[12], d
+ *	Q4_K	d, dmin, s[12], q[128]
+ *	Q5_K	d, dmin, s[12], h[32], q[128]
+ *	Q6_K	q[128], h[64], int8 s[16], d
+ */
+#include <string.h>
+
+#include "dequant.h"
+
+struct kiln_block kiln_type_block(enum kiln_type type)
+{
+	static const struct kiln_block block[] = {
+		[KILN_TYPE_Q4_0] = { 32, 18 }, [KILN_TYPE_Q4_1] = { 32, 20 },
+		[KILN_TYPE_Q5_0] = { 32, 22 }, [KILN_TYPE_Q5_1] = { 32, 24 },
+		[KILN_TYPE_Q8_0] = { 32, 34 }, [KILN_TYPE_IQ4_NL] = { 32, 18 },
+		[KILN_TYPE_MXFP4] = { 32, 17 }, [KILN_TYPE_Q2_K] = { 256, 84 },
+		[KILN_TYPE_Q3_K] = { 256, 110 }, [KILN_TYPE_Q4_K] = { 256, 144 },
+		[KILN_TYPE_Q5_K] = { 256, 176 }, [KILN_TYPE_Q6_K] = { 256, 210 },
+	};
+
+	return quantised(type) ? block[type] : (struct kiln_block) { 1, type_size(type) };
+}
+
+struct gen {
+	struct kiln_asm *as;
+	const struct dequant *dq;
+	uint32_t n, bytes;		/* blocks, bytes of one */
+	uint32_t elements;
+	uint32_t value, bit, wide, scale;	/* scratch: bytes, bytes, fp32; scales */
+};
+
+/* [blocks, n1, n2] of src, step bytes from block to block */
+static struct kiln_operand field(const struct gen *g, uint32_t at, uint32_t n1, int s1,
+				 uint32_t n2, int s2)
+{
+	return kiln_at(kiln_tile3(KILN_SBUF, KILN_U8, 0, g->dq->p, g->dq->src + at, g->n, g->bytes,
+				  n1, s1, n2, s2), g->dq->reg);
+}
+
+/* The same of scratch, where a block has pitch bytes */
+static struct kiln_operand bytes(const struct gen *g, uint32_t at, int pitch, uint32_t n1, int s1,
+				 uint32_t n2, int s2)
+{
+	return kiln_at(kiln_tile3(KILN_SBUF, KILN_U8, 0, g->dq->p, at, g->n, pitch, n1, s1, n2, s2),
+		       g->dq->reg);
+}
+
+/* A fp16 of each block, for n elements of it */
+static struct kiln_operand half(const struct gen *g, uint32_t at, uint32_t n)
+{
+	return kiln_at(kiln_tile2(KILN_SBUF, KILN_F16, 0, g->dq->p, g->dq->src + at, g->n,
+				  g->bytes / 2, n, 0), g->dq->reg);
+}
+
+/* All elements, in order */
+static struct kiln_operand all(const struct gen *g, enum kiln_dtype type, uint32_t at)
+{
+	return kiln_at(kiln_tile1(KILN_SBUF, type, 0, g->dq->p, at, g->n * g->elements),
+		       g->dq->reg);
+}
+
+static struct kiln_operand out(const struct gen *g)
+{
+	return all(g, g->dq->dst_type, g->dq->dst);
+}
+
+/* (src >> shift) & mask */
+static void bits(const struct gen *g, struct kiln_operand dst, struct kiln_operand src,
+		 uint32_t shift, uint32_t mask)
+{
+	struct kiln_scalar by = kiln_const(0), with = kiln_const(0);
+
+	/* The bits of the constant count. */
+	memcpy(&by.imm, &shift, 4);
+	memcpy(&with.imm, &mask, 4);
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, dst, src, KILN_ALU_RIGHT_SHIFT, by,
+			       KILN_ALU_BITWISE_AND, with, 0);
+}
+
+/* dst = a func b */
+static void two(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
+		enum kiln_alu func, struct kiln_operand b)
+{
+	kiln_asm_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, b);
+}
+
+/* dst = (a func s0) func1 b */
+static void three(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
+		  enum kiln_alu func, float s0, enum kiln_alu func1, struct kiln_operand b)
+{
+	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, kiln_const(s0), func1, b, 0);
+}
+
+/* dst = (src func s0) func1 s1 */
+static void one(const struct gen *g, struct kiln_operand dst, struct kiln_operand src,
+		enum kiln_alu func, float s0, enum kiln_alu func1, float s1)
+{
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, dst, src, func, kiln_const(s0), func1,
+			       kiln_const(s1), 0);
+}
+
+/* ------------------------------------------------------- blocks of 32 -- */
+
+/* Halves of 16 bytes at q: the low ones, then the high ones. */
+static void halves(const struct gen *g, uint32_t q)
+{
+	bits(g, bytes(g, g->value, 32, 1, 1, 16, 1), field(g, q, 1, 1, 16, 1), 0, 15);
+	bits(g, bytes(g, g->value + 16, 32, 1, 1, 16, 1), field(g, q, 1, 1, 16, 1), 4, 15);
+}
+
+/* 16 times the bits of four bytes at h are added to value. */
+static void fifth_bits(const struct gen *g, uint32_t h)
+{
+	uint32_t i;
+
+	for (i = 0; i < 8; i++)
+		bits(g, bytes(g, g->bit + i, 32, 1, 1, 4, 8), field(g, h, 1, 1, 4, 1), i, 1);
+	three(g, all(g, KILN_U8, g->value), all(g, KILN_U8, g->bit), KILN_ALU_MULTIPLY, 16,
+	      KILN_ALU_ADD, all(g, KILN_U8, g->value));
+}
+
+/* (value - zero) * d */
+static void scaled(const struct gen *g, float zero)
+{
+	three(g, out(g), all(g, KILN_U8, g->value), KILN_ALU_SUBTRACT, zero, KILN_ALU_MULTIPLY,
+	      half(g, 0, 32));
+}
+
+/* value * d + m */
+static void scaled_and_moved(const struct gen *g)
+{
+	two(g, all(g, KILN_F32, g->wide), all(g, KILN_U8, g->value), KILN_ALU_MULTIPLY,
+	    half(g, 0, 32));
+	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_ADD, half(g, 2, 32));
+}
+
+/* value becomes what stands there in the table, as a sum of steps; fp32 */
+static void looked_up(const struct gen *g, const int8_t table[16])
+{
+	struct kiln_operand value = all(g, KILN_U8, g->value), step = all(g, KILN_I16, g->scale);
+	struct kiln_operand wide = all(g, KILN_F32, g->wide);
+	int i;
+
+	one(g, wide, value, KILN_ALU_MULTIPLY, 0, KILN_ALU_ADD, table[0]);
+	for (i = 1; i < 16; i++) {
+		one(g, step, value, KILN_ALU_GE, i, KILN_ALU_MULTIPLY, table[i] - table[i - 1]);
+		two(g, wide, wide, KILN_ALU_ADD, step);
+	}
+}
+
+static void iq4_nl(const struct gen *g)
+{
+	static const int8_t table[16] = {
+		-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+	};
+
+	halves(g, 2);
+	looked_up(g, table);
+	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY, half(g, 0, 32));
+}
+
+static void mxfp4(const struct gen *g)
+{
+	/* twice the values of fp4 */
+	static const int8_t table[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+	struct kiln_operand scale;
+
+	halves(g, 1);
+	looked_up(g, table);
+	/* 2^(exponent - 128), half of the scale */
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR,
+			       kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale, g->n),
+				       g->dq->reg),
+			       field(g, 0, 1, 1, 1, 1), KILN_ALU_SUBTRACT, kiln_const(128),
+			       KILN_ALU_POW, kiln_const(2), KILN_F_REVERSE1);
+	scale = kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale, g->n, 1, 32, 0),
+			g->dq->reg);
+	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY, scale);
+}
+
+/* ------------------------------------------------------ blocks of 256 -- */
+
+/*
+ * Scratch of scales: for each block 16 bytes of scales, as many of minimums, two
+ * times as many to work with, then 16 fp32 of each.
+ */
+enum { SCALES = 0, MINS = 16, WORK = 32, SCALE_BYTES = 64 };
+
+static struct kiln_operand small(const struct gen *g, uint32_t at, uint32_t n)
+{
+	return bytes(g, g->scale + at, SCALE_BYTES, 1, 1, n, 1);
+}
+
+static struct kiln_operand factors(const struct gen *g, uint32_t which, uint32_t n)
+{
+	return kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p,
+				  g->scale + g->n * (SCALE_BYTES + 64 * which), g->n, n, n, 1),
+		       g->dq->reg);
+}
+
+/* Of the n of each block, for every 256 / n elements again */
+static struct kiln_operand factors_of_all(const struct gen *g, uint32_t which, uint32_t n)
+{
+	return kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p,
+				  g->scale + g->n * (SCALE_BYTES + 64 * which), g->n * n, 1,
+				  256 / n, 0), g->dq->reg);
+}
+
+/* n scales times the fp16 at d */
+static void set_factors(const struct gen *g, uint32_t which, struct kiln_operand scales, uint32_t n,
+			uint32_t d)
+{
+	two(g, factors(g, which, n), scales, KILN_ALU_MULTIPLY, half(g, d, n));
+}
+
+/* value * scale - minimum, of n each */
+static void scaled_less(const struct gen *g, uint32_t n)
+{
+	struct kiln_operand wide = all(g, KILN_F32, g->wide);
+
+	two(g, wide, all(g, KILN_U8, g->value), KILN_ALU_MULTIPLY, factors_of_all(g, 0, n));
+	two(g, out(g), wide, KILN_ALU_SUBTRACT, factors_of_all(g, 1, n));
+}
+
+/* 64 bytes of four times two bits: 2 halves of the block, 4 planes, 32 bytes */
+static void pairs(const struct gen *g, uint32_t to, uint32_t q)
+{
+	uint32_t j;
+
+	for (j = 0; j < 4; j++)
+		bits(g, bytes(g, to + 32 * j, 256, 2, 128, 32, 1), field(g, q, 2, 32, 32, 1), 2 * j, 3);
+}
+
+static void q2_k(const struct gen *g)
+{
+	bits(g, small(g, SCALES, 16), field(g, 0, 1, 1, 16, 1), 0, 15);
+	bits(g, small(g, MINS, 16), field(g, 0, 1, 1, 16, 1), 4, 15);
+	set_factors(g, 0, small(g, SCALES, 16), 16, 80);
+	set_factors(g, 1, small(g, MINS, 16), 16, 82);
+	pairs(g, g->value, 16);
+	scaled_less(g, 16);
+}
+
+static void q3_k(const struct gen *g)
+{
+	struct kiln_operand value = all(g, KILN_U8, g->value), bit = all(g, KILN_U8, g->bit);
+	uint32_t i;
+
+	/* six bits of a scale: four in bytes 0 to 7, twice; two in bytes 8 to 11, four times */
+	bits(g, small(g, SCALES, 8), field(g, 96, 1, 1, 8, 1), 0, 15);
+	bits(g, small(g, SCALES + 8, 8), field(g, 96, 1, 1, 8, 1), 4, 15);
+	for (i = 0; i < 4; i++)
+		bits(g, small(g, WORK + 4 * i, 4), field(g, 104, 1, 1, 4, 1), 2 * i, 3);
+	three(g, small(g, SCALES, 16), small(g, WORK, 16), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD,
+	      small(g, SCALES, 16));
+	three(g, factors(g, 0, 16), small(g, SCALES, 16), KILN_ALU_SUBTRACT, 32, KILN_ALU_MULTIPLY,
+	      half(g, 108, 16));
+	pairs(g, g->value, 32);
+	for (i = 0; i < 8; i++)
+		bits(g, bytes(g, g->bit + 32 * i, 256, 1, 1, 32, 1), field(g, 0, 1, 1, 32, 1), i, 1);
+	three(g, value, bit, KILN_ALU_MULTIPLY, 4, KILN_ALU_ADD, value);
+	three(g, out(g), value, KILN_ALU_SUBTRACT, 4, KILN_ALU_MULTIPLY, factors_of_all(g, 0, 16));
+}
+
+/*
+ * Eight scales and minimums of six bits in twelve bytes at s: the first four of each
+ * are bytes 0 to 3 and 4 to 7, whose upper two bits go on top of the halves of
+ * bytes 8 to 11, which are the others.
+ */
+static void packed_scales(const struct gen *g, uint32_t s)
+{
+	uint32_t which;
+
+	for (which = 0; which < 2; which++) {
+		uint32_t to = which ? MINS : SCALES;
+
+		bits(g, small(g, to, 4), field(g, s + 4 * which, 1, 1, 4, 1), 0, 63);
+		bits(g, small(g, to + 4, 4), field(g, s + 8, 1, 1, 4, 1), 4 * which, 15);
+		bits(g, small(g, WORK, 4), field(g, s + 4 * which, 1, 1, 4, 1), 6, 3);
+		three(g, small(g, to + 4, 4), small(g, WORK, 4), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD,
+		      small(g, to + 4, 4));
+		set_factors(g, which, small(g, to, 8), 8, 2 * which);
+	}
+}
+
+/* Four times 32 bytes at q: the low halves are 32 elements, the high ones the next. */
+static void alternating_halves(const struct gen *g, uint32_t q)
+{
+	bits(g, bytes(g, g->value, 256, 4, 64, 32, 1), field(g, q, 4, 32, 32, 1), 0, 15);
+	bits(g, bytes(g, g->value + 32, 256, 4, 64, 32, 1), field(g, q, 4, 32, 32, 1), 4, 15);
+}
+
+static void q4_k(const struct gen *g)
+{
+	packed_scales(g, 4);
+	alternating_halves(g, 16);
+	scaled_less(g, 8);
+}
+
+static void q5_k(const struct gen *g)
+{
+	struct kiln_operand value = all(g, KILN_U8, g->value);
+	uint32_t i;
+
+	packed_scales(g, 4);
+	alternating_halves(g, 48);
+	for (i = 0; i < 8; i++)
+		bits(g, bytes(g, g->bit + 32 * i, 256, 1, 1, 32, 1), field(g, 16, 1, 1, 32, 1), i, 1);
+	three(g, value, all(g, KILN_U8, g->bit), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD, value);
+	scaled_less(g, 8);
+}
+
+static void q6_k(const struct gen *g)
+{
+	struct kiln_operand value = all(g, KILN_U8, g->value), scales = field(g, 192, 1, 1, 16, 1);
+
+	scales.dtype = KILN_I8;
+	set_factors(g, 0, scales, 16, 208);
+	bits(g, bytes(g, g->value, 256, 2, 128, 64, 1), field(g, 0, 2, 64, 64, 1), 0, 15);
+	bits(g, bytes(g, g->value + 64, 256, 2, 128, 64, 1), field(g, 0, 2, 64, 64, 1), 4, 15);
+	pairs(g, g->bit, 128);
+	three(g, value, all(g, KILN_U8, g->bit), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD, value);
+	three(g, out(g), value, KILN_ALU_SUBTRACT, 32, KILN_ALU_MULTIPLY, factors_of_all(g, 0, 16));
+}
+
+void dequantise(struct kiln_asm *as, const struct dequant *dq)
+{
+	struct kiln_block block = kiln_type_block(dq->type);
+	uint32_t n = dq->blocks * block.elements;
+	struct gen gen = {
+		.as = as, .dq = dq, .n = dq->blocks, .bytes = block.bytes,
+		.elements = block.elements, .value = dq->tmp, .bit = dq->tmp + n,
+		.wide = dq->tmp + 2 * n, .scale = dq->tmp + 6 * n,
+	}, *g = &gen;
+	struct kiln_operand all_bytes;
+
+	switch (dq->type) {
+	case KILN_TYPE_Q8_0:
+		all_bytes = field(g, 2, 1, 1, 32, 1);
+		all_bytes.dtype = KILN_I8;
+		two(g, out(g), all_bytes, KILN_ALU_MULTIPLY, half(g, 0, 32));
+		break;
+	case KILN_TYPE_Q4_0:
+		halves(g, 2);
+		scaled(g, 8);
+		break;
+	case KILN_TYPE_Q4_1:
+		halves(g, 4);
+		scaled_and_moved(g);
+		break;
+	case KILN_TYPE_Q5_0:
+		halves(g, 6);
+		fifth_bits(g, 2);
+		scaled(g, 16);
+		break;
+	case KILN_TYPE_Q5_1:
+		halves(g, 8);
+		fifth_bits(g, 4);
+		scaled_and_moved(g);
+		break;
+	case KILN_TYPE_IQ4_NL:
+		iq4_nl(g);
+		break;
+	case KILN_TYPE_MXFP4:
+		mxfp4(g);
+		break;
+	case KILN_TYPE_Q2_K:
+		q2_k(g);
+		break;
+	case KILN_TYPE_Q3_K:
+		q3_k(g);
+		break;
+	case KILN_TYPE_Q4_K:
+		q4_k(g);
+		break;
+	case KILN_TYPE_Q5_K:
+		q5_k(g);
+		break;
+	default:
+		q6_k(g);
+		break;
+	}
+}
