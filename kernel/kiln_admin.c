@@ -191,7 +191,7 @@ static int kiln_admin_exec_entered(struct kiln_device *kdev, u32 epoch, struct k
 		complete(&slot->answered);
 	} else {
 		cmd->cookie = (u64)slot->generation << 32 | (slot - admin->slots);
-		kiln_ring_push(&admin->ring, cmd);
+		*kiln_ring_next(&admin->ring) = *cmd;
 		doorbell = kiln_ring_publish(&admin->ring);
 	}
 	spin_unlock_irq(&admin->lock);

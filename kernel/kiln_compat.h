@@ -62,6 +62,12 @@ static void name(struct io_uring_cmd *cmd, unsigned int issue_flags) \
 }
 #endif
 
+/* Which ring the command is of. */
+static inline const void *kiln_uring_ring(struct io_uring_cmd *cmd)
+{
+	return cmd_to_io_kiocb(cmd)->ctx;
+}
+
 /* The 80 bytes of an SQE128; IO_URING_F_SQE128 has been checked. */
 #ifdef KILN_HAVE_URING_SQE128_CMD
 #define kiln_uring_payload(cmd, type)	io_uring_sqe128_cmd((cmd)->sqe, type)

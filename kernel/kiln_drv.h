@@ -176,6 +176,8 @@ struct kiln_file {
 	struct xarray vms;
 	/** @queues: struct kiln_queue by id; looked up under RCU. */
 	struct xarray queues;
+	/** @first_queues: those of @queues with the least ids, at hand. */
+	struct kiln_queue __rcu *first_queues[8];
 	/** @cycles: device time that destroyed queues have used. */
 	u64 cycles;
 	/** @commands: that destroyed queues have completed. */

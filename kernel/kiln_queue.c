@@ -21,38 +21,25 @@
 
 /* ---------------------------------------------------------------- slots -- */
 
-/* NULL: the queue is full. */
-struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue)
-{
-	struct kiln_slot *slot;
-	u32 generation;
-
-	lockdep_assert_held(&queue->lock);
-	if (!queue->num_free)
-		return NULL;
-	slot = &queue->slots[queue->free_slots[--queue->num_free]];
-	generation = slot->generation + 1;
-	*slot = (struct kiln_slot) { .generation = generation, .state = KILN_SLOT_RESERVED };
-	return slot;
-}
-
 /*
- * The command has ended: free its slot, remember the result, and leave in @done
- * what kiln_queue_finish() has to do without the lock.
+ * The command has ended: free its slot, remember the result, and leave in @ended
+ * what kiln_queue_tell() has to do without the lock.
  */
 void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int res, u64 cycles,
-			   struct kiln_done *done)
+			   struct kiln_ended *ended)
 {
 	lockdep_assert_held(&queue->lock);
-	if (slot->cancel_error && res == -ECANCELED)
+	if (unlikely(slot->cancel_error && res == -ECANCELED))
 		res = slot->cancel_error;
-	*done = (struct kiln_done) {
-		.ucmd = slot->ucmd, .fence = slot->fence, .res = res, .cycles = cycles,
-	};
-	if (slot->fence)
-		queue->num_fences--;
 	queue->num_polled -= slot->polled;
-	if (!slot->ucmd)
+	if (unlikely(slot->fence)) {
+		queue->num_fences--;
+		ended->fences[ended->num_fences].fence = slot->fence;
+		ended->fences[ended->num_fences++].res = res;
+	}
+	if (slot->ucmd)
+		kiln_uring_end(&ended->uring, slot->ucmd, res, cycles);
+	else
 		queue->results[slot->seqno & (queue->depth - 1)] = (struct kiln_queue_result) {
 			.cycles = cycles, .res = res, .done = true,
 		};
@@ -63,12 +50,13 @@ void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int
 }
 
 /* Tell whoever submitted. Any context, no lock. */
-void kiln_queue_finish(struct kiln_queue *queue, struct kiln_done *done)
+void kiln_queue_tell(struct kiln_ended *ended)
 {
-	if (done->fence)
-		kiln_fence_signal(done->fence, done->res);
-	if (done->ucmd)
-		kiln_uring_complete(done->ucmd, done->res, done->cycles);
+	unsigned int i;
+
+	for (i = 0; i < ended->num_fences; i++)
+		kiln_fence_signal(ended->fences[i].fence, ended->fences[i].res);
+	kiln_uring_tell(&ended->uring);
 }
 
 /* --------------------------------------------------------- publication -- */
@@ -139,71 +127,73 @@ bool kiln_queue_plug_locked(struct kiln_queue *queue)
 
 /* ---------------------------------------------------------- completions -- */
 
-/*
- * Completions that are taken out under one lock. Whoever submitted is told
- * after it.
- */
-#define KILN_QUEUE_BATCH	16
-
 /* A batch of completions. True: there may be more. */
 static bool kiln_queue_process_batch(struct kiln_queue *queue, bool *any)
 {
-	struct kiln_done done[KILN_QUEUE_BATCH];
-	struct kiln_completion completion = { 0 };
-	unsigned int num_done = 0, i;
-	struct kiln_slot *slot = NULL;
-	unsigned long flags;
+	struct kiln_completion completion;
+	unsigned int left = KILN_QUEUE_BATCH;
+	struct kiln_ended ended;
+	struct kiln_slot *slot;
+	bool stray = false, fault = false;
 	bool more = false;
-	int count = 0;
+	unsigned long flags;
+	int count, i;
 
+	ended.uring.first = NULL;
+	ended.num_fences = 0;
 	spin_lock_irqsave(&queue->lock, flags);
-	/* With the card gone, its commands have been ended already. */
-	if (queue->ring.sq)
-		count = kiln_ring_count(&queue->ring);
-	if (count > 0) {
-		more = true;
+	do {
+		/* With the card gone, its commands have been ended already. */
+		count = queue->ring.sq ? kiln_ring_count(&queue->ring) : 0;
 		/* One that tells of a fault is the last: first the log hears of it. */
-		for (i = 0; i < min(count, KILN_QUEUE_BATCH) && !completion.status; i++) {
+		for (i = 0; i < count && left && !stray && !fault; i++) {
 			kiln_ring_read(&queue->ring, &completion);
 			trace_kiln_complete(queue, &completion);
 			slot = kiln_queue_find_locked(queue, completion.cookie);
-			if (!slot || slot->state != KILN_SLOT_SUBMITTED) {
-				slot = NULL;
+			stray = !slot || slot->state != KILN_SLOT_SUBMITTED;
+			if (unlikely(stray))
 				break;
-			}
-			kiln_queue_end_locked(queue, slot, kiln_fault_errno(completion.status),
-					      completion.cycles, &done[num_done++]);
+			fault = completion.status != KILN_ST_OK;
+			kiln_queue_end_locked(queue, slot, unlikely(fault) ?
+					      kiln_fault_errno(completion.status) : 0,
+					      completion.cycles, &ended);
 			if (completion.end_ns > completion.start_ns)
 				queue->busy_ns += completion.end_ns - completion.start_ns;
+			left--;
 		}
-		kiln_ring_release(&queue->ring);
-	} else if (!count && queue->ring.sq) {
-		/* No interrupt if all that are in flight are polled. */
-		queue->armed = !queue->num_polled ||
-			       queue->num_polled < queue->depth - queue->num_free;
+		if (count > 0)
+			kiln_ring_release(&queue->ring);
+		more = count > 0;
+	} while (more && left && !stray && !fault);
+	if (!count && queue->ring.sq) {
+		u32 in_flight = queue->depth - queue->num_free;
+
+		/*
+		 * No interrupt if all that are in flight are polled. If there are
+		 * none, who has come last is who comes next.
+		 */
+		queue->armed = in_flight ? queue->num_polled < in_flight : !queue->last_polled;
 		more = queue->armed && kiln_ring_rearm(&queue->ring);
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 
-	/* Either way some command never ends by itself. */
-	if (count < 0)
-		dev_err_ratelimited(queue->kdev->drm.dev,
-				    "queue %u: completion index out of range\n", queue->hw_id);
-	else if (count > 0 && !slot)
+	*any |= left < KILN_QUEUE_BATCH;
+	if (unlikely(fault))
+		kiln_fault_record(queue, &completion);
+	kiln_queue_tell(&ended);
+	if (likely(count >= 0 && !stray))
+		return more;
+
+	/* Some command never ends by itself. */
+	if (stray)
 		dev_err_ratelimited(queue->kdev->drm.dev,
 				    "queue %u: completion of a command that is not in flight (%#llx)\n",
 				    queue->hw_id, completion.cookie);
-	if (count < 0 || (count > 0 && !slot))
-		kiln_hw_broken(queue->kdev, queue->epoch);
-	if (count <= 0)
-		return more;
-
-	*any = true;
-	if (slot && completion.status)
-		kiln_fault_record(queue, &completion);
-	for (i = 0; i < num_done; i++)
-		kiln_queue_finish(queue, &done[i]);
-	return true;
+	else
+		dev_err_ratelimited(queue->kdev->drm.dev,
+				    "queue %u: completion index out of range\n", queue->hw_id);
+	kiln_hw_broken(queue->kdev, queue->epoch);
+	return false;
 }
 
 /* Take completions out until the card has no more, then ask for an interrupt. */
@@ -213,7 +203,7 @@ bool kiln_queue_process(struct kiln_queue *queue)
 
 	while (kiln_queue_process_batch(queue, &any))
 		;
-	if (any)
+	if (any && wq_has_sleeper(&queue->wait))
 		wake_up_all(&queue->wait);
 	return any;
 }
@@ -221,27 +211,25 @@ bool kiln_queue_process(struct kiln_queue *queue)
 /* End whatever the card has not completed. It has let go of it. */
 static void kiln_queue_fail(struct kiln_queue *queue, int error)
 {
-	struct kiln_done done;
+	struct kiln_ended ended;
 	u32 i;
 
 	/* What it did complete keeps its result. */
 	kiln_queue_process(queue);
 	for (i = 0; i < queue->depth; i++) {
 		struct kiln_slot *slot = &queue->slots[i];
-		bool ended = false;
 
+		ended.uring.first = NULL;
+		ended.num_fences = 0;
 		spin_lock_irq(&queue->lock);
 		/* The first reason is the one that is told, but for a card that is gone. */
 		if (!queue->error || error == -ENODEV)
 			queue->error = error;
 		/* A slot that is only reserved is its submitter's to end. */
-		if (slot->state == KILN_SLOT_SUBMITTED) {
-			kiln_queue_end_locked(queue, slot, error, 0, &done);
-			ended = true;
-		}
+		if (slot->state == KILN_SLOT_SUBMITTED)
+			kiln_queue_end_locked(queue, slot, error, 0, &ended);
 		spin_unlock_irq(&queue->lock);
-		if (ended)
-			kiln_queue_finish(queue, &done);
+		kiln_queue_tell(&ended);
 	}
 	wake_up_all(&queue->wait);
 }
@@ -337,15 +325,17 @@ static void kiln_queue_cancel_work(struct work_struct *work)
 	}
 }
 
-/* The command is not wanted any more. Any context; if it has ended, nothing happens. */
-void kiln_queue_cancel(struct kiln_queue *queue, u64 cookie)
+/*
+ * The command, of which the caller has a reference, is not wanted any more. Any
+ * context. If it has ended, its slot is free or another's, and nothing happens.
+ */
+void kiln_queue_cancel(struct kiln_queue *queue, u16 index, struct io_uring_cmd *ucmd)
 {
-	struct kiln_slot *slot;
+	struct kiln_slot *slot = &queue->slots[index];
 	unsigned long flags;
 
 	spin_lock_irqsave(&queue->lock, flags);
-	slot = kiln_queue_find_locked(queue, cookie);
-	if (slot && !slot->cancel) {
+	if (slot->state != KILN_SLOT_FREE && slot->ucmd == ucmd && !slot->cancel) {
 		slot->cancel = true;
 		/* A reserved one is ended by its submitter, who looks at slot->cancel. */
 		if (slot->state == KILN_SLOT_SUBMITTED)
@@ -442,7 +432,10 @@ struct kiln_queue *kiln_queue_get(struct kiln_file *kfile, u32 id)
 	struct kiln_queue *queue;
 
 	rcu_read_lock();
-	queue = xa_load(&kfile->queues, id);
+	if (likely(id < ARRAY_SIZE(kfile->first_queues)))
+		queue = rcu_dereference(kfile->first_queues[id]);
+	else
+		queue = xa_load(&kfile->queues, id);
 	if (queue && !kref_get_unless_zero(&queue->ref))
 		queue = NULL;
 	rcu_read_unlock();
@@ -470,6 +463,12 @@ static void kiln_queue_free(struct kref *ref)
 void kiln_queue_put(struct kiln_queue *queue)
 {
 	kref_put(&queue->ref, kiln_queue_free);
+}
+
+void kiln_queue_put_many(struct kiln_queue *queue, unsigned int count)
+{
+	if (refcount_sub_and_test(count, &queue->ref.refcount))
+		kiln_queue_free(&queue->ref);
 }
 
 /* Make the card know the queue. */
@@ -523,7 +522,7 @@ static void kiln_queue_replay(struct kiln_queue *queue, const struct kiln_cmd *e
 
 		if (!slot || slot->state != KILN_SLOT_SUBMITTED)
 			continue;
-		kiln_ring_push(&queue->ring, cmd);
+		*kiln_ring_next(&queue->ring) = *cmd;
 		if (slot->cancel) {
 			slot->cancel_sent = false;
 			queue_work(queue->kdev->wq, &queue->cancel_work);
@@ -638,6 +637,8 @@ void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile)
 	int ret;
 
 	lockdep_assert_held(&kfile->lock);
+	if (queue->id < ARRAY_SIZE(kfile->first_queues))
+		RCU_INIT_POINTER(kfile->first_queues[queue->id], NULL);
 	spin_lock_irq(&queue->lock);
 	if (!queue->error)
 		queue->error = -ECANCELED;
@@ -721,6 +722,8 @@ int kiln_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file 
 	vm->num_queues++;
 	args->id = id;
 	xa_store(&kfile->queues, id, queue, GFP_KERNEL);
+	if (id < ARRAY_SIZE(kfile->first_queues))
+		rcu_assign_pointer(kfile->first_queues[id], queue);
 out:
 	mutex_unlock(&kfile->lock);
 	return ret;

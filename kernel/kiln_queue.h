@@ -15,6 +15,7 @@
 #include <drm/kiln_accel.h>
 
 #include "kiln_ring.h"
+#include "kiln_uring.h"
 
 struct dma_fence;
 struct drm_device;
@@ -74,18 +75,22 @@ struct kiln_queue_result {
 	bool done;
 };
 
+/* Completions that are taken out under one lock. */
+#define KILN_QUEUE_BATCH	32
+
 /**
- * struct kiln_done - a command that has ended, taken out of its slot
+ * struct kiln_ended - commands that have ended, and whose submitters are to be told
  */
-struct kiln_done {
-	/** @ucmd: to complete, or NULL. */
-	struct io_uring_cmd *ucmd;
-	/** @fence: to signal, or NULL. */
-	struct dma_fence *fence;
-	/** @cycles: device time. */
-	u64 cycles;
-	/** @res: 0 or a negative errno. */
-	int res;
+struct kiln_ended {
+	/** @uring: came by io_uring. */
+	struct kiln_uring_batch uring;
+	/** @num_fences: in @fences. */
+	unsigned int num_fences;
+	/** @fences: to be signalled, with the results. */
+	struct {
+		struct dma_fence *fence;
+		int res;
+	} fences[KILN_QUEUE_BATCH];
 };
 
 /**
@@ -135,6 +140,8 @@ struct kiln_queue {
 	u32 num_free;
 	/** @num_polled: slots that are polled. */
 	u32 num_polled;
+	/** @last_polled: the last command that came was. */
+	bool last_polled;
 	/** @armed: the card sends an interrupt at the next completion. */
 	bool armed;
 	/** @num_fences: slots with a fence. */
@@ -182,8 +189,24 @@ static inline struct kiln_slot *kiln_queue_find_locked(struct kiln_queue *queue,
 	return slot;
 }
 
+/* NULL: the queue is full. */
+static inline struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue)
+{
+	struct kiln_slot *slot;
+	u32 generation;
+
+	lockdep_assert_held(&queue->lock);
+	if (!queue->num_free)
+		return NULL;
+	slot = &queue->slots[queue->free_slots[--queue->num_free]];
+	generation = slot->generation + 1;
+	*slot = (struct kiln_slot) { .generation = generation, .state = KILN_SLOT_RESERVED };
+	return slot;
+}
+
 struct kiln_queue *kiln_queue_get(struct kiln_file *kfile, u32 id);
 void kiln_queue_put(struct kiln_queue *queue);
+void kiln_queue_put_many(struct kiln_queue *queue, unsigned int count);
 void kiln_queue_destroy(struct kiln_queue *queue, struct kiln_file *kfile);
 
 bool kiln_queue_plug_locked(struct kiln_queue *queue);
@@ -198,11 +221,10 @@ int kiln_queue_restore_all(struct kiln_device *kdev);
 bool kiln_queue_vm_is_busy(struct kiln_vm *vm);
 void kiln_queue_vm_cancel(struct kiln_vm *vm, int error);
 
-struct kiln_slot *kiln_queue_reserve_locked(struct kiln_queue *queue);
 void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int res, u64 cycles,
-			   struct kiln_done *done);
-void kiln_queue_finish(struct kiln_queue *queue, struct kiln_done *done);
-void kiln_queue_cancel(struct kiln_queue *queue, u64 cookie);
+			   struct kiln_ended *ended);
+void kiln_queue_tell(struct kiln_ended *ended);
+void kiln_queue_cancel(struct kiln_queue *queue, u16 index, struct io_uring_cmd *ucmd);
 
 int kiln_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_queue_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

@@ -54,7 +54,7 @@ void kiln_ring_clear(struct kiln_ring *ring)
 }
 
 /*
- * Give the card what kiln_ring_push() has put into the ring. True: it asks for
+ * Give the card what has been written into the ring. True: it asks for
  * a doorbell.
  */
 bool kiln_ring_publish(struct kiln_ring *ring)

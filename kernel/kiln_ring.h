@@ -51,12 +51,12 @@ int kiln_ring_pop(struct kiln_ring *ring, struct kiln_completion *completion);
 bool kiln_ring_rearm(struct kiln_ring *ring);
 
 /*
- * Write one entry; the card sees it after kiln_ring_publish(). There must be
- * room, which the owner knows because it counts what is in flight.
+ * The next entry, to be written; the card sees it after kiln_ring_publish().
+ * There must be room, which the owner knows because it counts what is in flight.
  */
-static inline void kiln_ring_push(struct kiln_ring *ring, const struct kiln_cmd *cmd)
+static inline struct kiln_cmd *kiln_ring_next(struct kiln_ring *ring)
 {
-	ring->sq[ring->sq_tail++ & (ring->entries - 1)] = *cmd;
+	return &ring->sq[ring->sq_tail++ & (ring->entries - 1)];
 }
 
 /* The next completion, which must be there. It stays there until kiln_ring_release(). */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/io_uring/cmd.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/uaccess.h>
@@ -33,15 +34,9 @@ static bool kiln_submit_address_ok(u64 addr, u64 align)
 	return !addr || (IS_ALIGNED(addr, align) && addr >= KILN_VA_START && addr < KILN_VA_END);
 }
 
-/*
- * Check every field and make the card's command of it. What the program does is
- * the MMU's concern, not ours.
- */
-static int kiln_submit_encode(struct kiln_device *kdev, const struct drm_kiln_exec *exec,
-			      struct kiln_cmd *cmd)
+/* Check every field. What the program does is the MMU's concern, not ours. */
+static int kiln_submit_check(struct kiln_device *kdev, const struct drm_kiln_exec *exec)
 {
-	bool nop = exec->flags & DRM_KILN_EXEC_NOP;
-
 	if (exec->flags & ~KILN_EXEC_FLAGS)
 		return kiln_bad(kdev, -EINVAL, "flags %#x", exec->flags);
 	if (exec->pad)
@@ -50,7 +45,7 @@ static int kiln_submit_encode(struct kiln_device *kdev, const struct drm_kiln_ex
 		return kiln_bad(kdev, -EINVAL, "reserved %#llx", exec->reserved);
 	if (exec->syncobj && !(exec->flags & DRM_KILN_EXEC_SYNCOBJ))
 		return kiln_bad(kdev, -EINVAL, "syncobj %u without its flag", exec->syncobj);
-	if (nop) {
+	if (exec->flags & DRM_KILN_EXEC_NOP) {
 		if (exec->program || exec->program_bytes || exec->args || exec->args_bytes)
 			return kiln_bad(kdev, -EINVAL, "program or args for a nop");
 	} else {
@@ -74,51 +69,50 @@ static int kiln_submit_encode(struct kiln_device *kdev, const struct drm_kiln_ex
 		return kiln_bad(kdev, -EINVAL, "signal_addr %#llx", exec->signal_addr);
 	if (!exec->signal_addr && exec->signal_value)
 		return kiln_bad(kdev, -EINVAL, "signal_value without signal_addr");
-
-	*cmd = (struct kiln_cmd) {
-		.opcode = nop ? KILN_CMD_NOP : KILN_CMD_EXEC,
-		.param = KILN_EXEC_PARAM(exec->program_bytes, exec->args_bytes),
-		.exec = {
-			.program = exec->program,
-			.args = exec->args,
-			.wait_addr = exec->wait_addr,
-			.wait_value = exec->wait_value,
-			.signal_addr = exec->signal_addr,
-			.signal_value = exec->signal_value,
-		},
-	};
 	return 0;
 }
 
+/* The card's command, written straight into the ring. */
+static void kiln_submit_encode(struct kiln_cmd *cmd, const struct drm_kiln_exec *exec, u64 cookie)
+{
+	cmd->opcode = exec->flags & DRM_KILN_EXEC_NOP ? KILN_CMD_NOP : KILN_CMD_EXEC;
+	cmd->flags = 0;
+	cmd->reserved = 0;
+	cmd->param = KILN_EXEC_PARAM(exec->program_bytes, exec->args_bytes);
+	cmd->cookie = cookie;
+	cmd->exec.program = exec->program;
+	cmd->exec.args = exec->args;
+	cmd->exec.wait_addr = exec->wait_addr;
+	cmd->exec.wait_value = exec->wait_value;
+	cmd->exec.signal_addr = exec->signal_addr;
+	cmd->exec.signal_value = exec->signal_value;
+}
+
 /* Take a slot for the command. From here on it completes, whatever happens. */
-static struct kiln_slot *kiln_submit_reserve(struct kiln_queue *queue, struct io_uring_cmd *ucmd,
-					     struct dma_fence *fence, bool polled, u64 *seqno)
+static struct kiln_slot *kiln_submit_reserve_locked(struct kiln_queue *queue,
+						    struct io_uring_cmd *ucmd,
+						    struct dma_fence *fence, bool polled,
+						    u64 *seqno)
 {
 	struct kiln_queue_result *result = NULL;
 	struct kiln_slot *slot;
 
-	spin_lock_irq(&queue->lock);
-	if (queue->error) {
-		slot = ERR_PTR(queue->error);
-		goto out;
-	}
+	if (queue->error)
+		return ERR_PTR(queue->error);
 	if (!ucmd) {
 		/* Commands complete in order, so only a broken card gets us here. */
 		result = &queue->results[(queue->last_seqno + 1) & (queue->depth - 1)];
-		if (!result->done) {
-			slot = ERR_PTR(-EAGAIN);
-			goto out;
-		}
+		if (!result->done)
+			return ERR_PTR(-EAGAIN);
 	}
 	slot = kiln_queue_reserve_locked(queue);
-	if (!slot) {
-		slot = ERR_PTR(-EAGAIN);
-		goto out;
-	}
+	if (!slot)
+		return ERR_PTR(-EAGAIN);
 	slot->ucmd = ucmd;
 	slot->fence = fence;
 	slot->polled = polled;
 	queue->num_polled += polled;
+	queue->last_polled = polled;
 	if (fence) {
 		slot->expires = jiffies + KILN_FENCE_LIMIT;
 		queue->num_fences++;
@@ -128,57 +122,22 @@ static struct kiln_slot *kiln_submit_reserve(struct kiln_queue *queue, struct io
 		slot->seqno = ++queue->last_seqno;
 		*seqno = slot->seqno;
 	}
-out:
-	spin_unlock_irq(&queue->lock);
 	return slot;
 }
 
 /*
- * Put it into the ring, and give it to the card unless somebody will; or end it,
- * if the queue or the command has been given up meanwhile. A fence must not wait
- * for what its submitter does next.
+ * The queue or the command has been given up since it has its slot. Apart, for
+ * what stands on the stack in here is cleared in each call.
  */
-static void kiln_submit_push(struct kiln_queue *queue, struct kiln_slot *slot,
-			     struct kiln_cmd *cmd, bool more)
+static noinline void kiln_submit_give_up(struct kiln_queue *queue, struct kiln_slot *slot)
+	__releases(&queue->lock)
 {
-	struct kiln_done done;
-	bool doorbell = false;
-	bool ended = false;
-	bool late = false;
+	struct kiln_ended ended = { 0 };
 
-	spin_lock_irq(&queue->lock);
-	if (unlikely(queue->error || slot->cancel)) {
-		kiln_queue_end_locked(queue, slot, queue->error ?: -ECANCELED, 0, &done);
-		ended = true;
-	} else {
-		slot->state = KILN_SLOT_SUBMITTED;
-		kiln_ring_push(&queue->ring, cmd);
-		if (slot->ucmd)
-			more = kiln_queue_plug_locked(queue);
-		if (!more || slot->fence)
-			doorbell = kiln_queue_publish_locked(queue);
-		trace_kiln_submit(queue, cmd, doorbell);
-		/* The first that needs an interrupt, after some that were polled. */
-		if (unlikely(!queue->armed && !slot->polled)) {
-			queue->armed = true;
-			late = kiln_ring_rearm(&queue->ring);
-		}
-		/* The lock orders this: kiln_evict.c sets it, then looks for commands. */
-		if (unlikely(READ_ONCE(queue->vm->suspended)))
-			kiln_evict_want_back(queue->vm);
-	}
+	kiln_queue_end_locked(queue, slot, queue->error ?: -ECANCELED, 0, &ended);
+	wake_up_all(&queue->wait);
 	spin_unlock_irq(&queue->lock);
-
-	if (doorbell) {
-		trace_kiln_doorbell(queue->hw_id);
-		kiln_hw_doorbell(queue->kdev, queue->hw_id);
-	}
-	if (late)
-		kiln_queue_process(queue);
-	if (ended) {
-		kiln_queue_finish(queue, &done);
-		wake_up_all(&queue->wait);
-	}
+	kiln_queue_tell(&ended);
 }
 
 /**
@@ -186,12 +145,12 @@ static void kiln_submit_push(struct kiln_queue *queue, struct kiln_slot *slot,
  * @queue: where to
  * @exec: what, in kernel memory: nobody changes it any more
  * @file: whose syncobj is meant
- * @ucmd: io_uring command to complete; NULL: results are kept for DRM_KILN_WAIT
+ * @ucmd: io_uring command to complete; NULL: results are kept for DRM_KILN_WAIT,
+ *	and the caller calls kiln_queue_publish() after the last one
  * @issue_flags: of @ucmd
  * @seqno: out, without @ucmd: sequence number
- * @more: without @ucmd: the caller will call kiln_queue_publish()
  *
- * On success @ucmd, if there is one, has a reference to @queue of its own.
+ * On success @ucmd, if there is one, owns the caller's reference to @queue.
  * Does not sleep for @ucmd with IO_URING_F_NONBLOCK.
  *
  * Return: 0: it completes, possibly with an error. -EAGAIN: the queue is full,
@@ -199,20 +158,22 @@ static void kiln_submit_push(struct kiln_queue *queue, struct kiln_slot *slot,
  */
 int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		struct drm_file *file, struct io_uring_cmd *ucmd, unsigned int issue_flags,
-		u64 *seqno, bool more)
+		u64 *seqno)
 {
 	struct kiln_device *kdev = queue->kdev;
 	struct drm_syncobj *syncobj = NULL;
 	struct dma_fence *fence = NULL;
+	bool doorbell = false, late = false;
 	struct kiln_slot *slot;
-	struct kiln_cmd cmd;
+	struct kiln_cmd *cmd;
+	u32 hw_id = queue->hw_id;
 	int ret, idx;
 
-	ret = kiln_submit_encode(kdev, exec, &cmd);
+	ret = kiln_submit_check(kdev, exec);
 	if (ret)
 		return ret;
-	if (exec->flags & DRM_KILN_EXEC_SYNCOBJ) {
-		bool nonblock = kiln_uring_is_nonblock(ucmd, issue_flags);
+	if (unlikely(exec->flags & DRM_KILN_EXEC_SYNCOBJ)) {
+		bool nonblock = ucmd && (issue_flags & IO_URING_F_NONBLOCK);
 
 		syncobj = drm_syncobj_find(file, exec->syncobj);
 		if (!syncobj)
@@ -224,31 +185,65 @@ int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		}
 	}
 
-	if (!drm_dev_enter(&kdev->drm, &idx)) {
-		ret = -ENODEV;
-		goto out_fence;
-	}
-	slot = kiln_submit_reserve(queue, ucmd, fence, kiln_uring_is_polled(ucmd, issue_flags),
-				   seqno);
+	spin_lock_irq(&queue->lock);
+	slot = kiln_submit_reserve_locked(queue, ucmd, fence,
+					  ucmd && (issue_flags & IO_URING_F_IOPOLL), seqno);
 	if (IS_ERR(slot)) {
+		spin_unlock_irq(&queue->lock);
+		/* Never shown to anybody: no need to signal it. */
+		dma_fence_put(fence);
 		ret = PTR_ERR(slot);
-		goto out_exit;
+		goto out_syncobj;
 	}
-	/* Nobody else frees or reuses a slot that is only reserved. */
-	cmd.cookie = kiln_queue_cookie(queue, slot);
-	/* Both before the command can end. */
-	if (syncobj)
-		drm_syncobj_replace_fence(syncobj, fence);
-	if (ucmd)
-		kiln_uring_prepare(ucmd, queue, cmd.cookie, issue_flags);
-	kiln_submit_push(queue, slot, &cmd, more);
-	fence = NULL;
+	/*
+	 * Before the command can end. What sleeps does so without the lock: nobody
+	 * else frees or reuses a slot that is only reserved.
+	 */
+	if (unlikely(syncobj || (ucmd && (issue_flags & IO_URING_F_UNLOCKED)))) {
+		spin_unlock_irq(&queue->lock);
+		if (syncobj)
+			drm_syncobj_replace_fence(syncobj, fence);
+		if (ucmd)
+			kiln_uring_prepare(ucmd, queue, slot - queue->slots, issue_flags);
+		spin_lock_irq(&queue->lock);
+	} else if (ucmd) {
+		kiln_uring_prepare(ucmd, queue, slot - queue->slots, issue_flags);
+	}
 
-out_exit:
-	drm_dev_exit(idx);
-out_fence:
-	/* Never shown to anybody: no need to signal it. */
-	dma_fence_put(fence);
+	if (unlikely(queue->error || slot->cancel)) {
+		kiln_submit_give_up(queue, slot);
+		goto out_syncobj;
+	}
+	slot->state = KILN_SLOT_SUBMITTED;
+	cmd = kiln_ring_next(&queue->ring);
+	kiln_submit_encode(cmd, exec, kiln_queue_cookie(queue, slot));
+	/* A fence must not wait for what its submitter does next. */
+	if (fence || (ucmd && !kiln_queue_plug_locked(queue)))
+		doorbell = kiln_queue_publish_locked(queue);
+	trace_kiln_submit(queue, cmd, doorbell);
+	/* The first that needs an interrupt, after some that were polled. */
+	if (unlikely(!queue->armed && !slot->polled)) {
+		queue->armed = true;
+		late = kiln_ring_rearm(&queue->ring);
+		if (late)
+			kref_get(&queue->ref);
+	}
+	/* The lock orders this: kiln_evict.c sets it, then looks for commands. */
+	if (unlikely(READ_ONCE(queue->vm->suspended)))
+		kiln_evict_want_back(queue->vm);
+	doorbell = doorbell && drm_dev_enter(&kdev->drm, &idx);
+	spin_unlock_irq(&queue->lock);
+
+	/* The command may have ended by now, and the queue be gone with it. */
+	if (doorbell) {
+		trace_kiln_doorbell(hw_id);
+		kiln_hw_doorbell(kdev, hw_id);
+		drm_dev_exit(idx);
+	}
+	if (late) {
+		kiln_queue_process(queue);
+		kiln_queue_put(queue);
+	}
 out_syncobj:
 	if (syncobj)
 		drm_syncobj_put(syncobj);
@@ -302,7 +297,7 @@ int kiln_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file)
 				ret = kiln_bad(kdev, -EINVAL, "queue_id %u after %u",
 					       part[i].queue_id, queue->id);
 			else
-				ret = kiln_submit(queue, &part[i], file, NULL, 0, &seqno, true);
+				ret = kiln_submit(queue, &part[i], file, NULL, 0, &seqno);
 			done += !ret;
 		}
 		/* Before the next copy, which sleeps for as long as the user likes. */

@@ -14,7 +14,7 @@ struct kiln_queue;
 
 int kiln_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
 		struct drm_file *file, struct io_uring_cmd *ucmd, unsigned int issue_flags,
-		u64 *seqno, bool more);
+		u64 *seqno);
 int kiln_submit_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_wait_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 

@@ -19,80 +19,101 @@
 struct kiln_uring_pdu {
 	/** @queue: referenced, so that a cancellation can always look at it. */
 	struct kiln_queue *queue;
-	/** @cookie: of the slot. Whoever ends that slot completes the command. */
-	u64 cookie;
+	/** @next: that has ended with it, once it has. */
+	struct io_uring_cmd *next;
 	/** @cycles: device time, once it has ended. */
 	u64 cycles;
 	/** @res: result, once it has ended. */
 	int res;
+	/** @index: of its slot. Whoever ends that slot completes the command. */
+	u16 index;
 	/** @queue_id: of @queue, for those who do not hold it. */
-	u32 queue_id : 31;
+	u16 queue_id : 15;
 	/** @polled: of a ring with IOPOLL: not cancelable, and looked for by its submitter. */
-	u32 polled : 1;
+	u16 polled : 1;
 };
+
+static_assert(KILN_MAX_QUEUES < 1 << 15);
 
 static struct kiln_uring_pdu *kiln_uring_pdu(struct io_uring_cmd *ucmd)
 {
 	return io_uring_cmd_to_pdu(ucmd, struct kiln_uring_pdu);
 }
 
-bool kiln_uring_is_polled(struct io_uring_cmd *ucmd, unsigned int issue_flags)
-{
-	return ucmd && (issue_flags & IO_URING_F_IOPOLL);
-}
-
-bool kiln_uring_is_nonblock(struct io_uring_cmd *ucmd, unsigned int issue_flags)
-{
-	return ucmd && (issue_flags & IO_URING_F_NONBLOCK);
-}
-
 /*
- * The command has a slot and will end by kiln_uring_complete(). Only now may it
- * be marked cancelable: one that is refused is never taken off that list. And
- * not later either, because it may end as soon as the card has it.
+ * The command has a slot and will end by kiln_uring_end(). Only now may it be
+ * marked cancelable: one that is refused is never taken off that list. And not
+ * later either, because it may end as soon as the card has it. From here on it
+ * owns the caller's reference to the queue.
  */
-void kiln_uring_prepare(struct io_uring_cmd *ucmd, struct kiln_queue *queue, u64 cookie,
+void kiln_uring_prepare(struct io_uring_cmd *ucmd, struct kiln_queue *queue, u16 index,
 			unsigned int issue_flags)
 {
 	struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
 
-	/* Its own: it may end, and drop it, while its submitter still rings the doorbell. */
-	kref_get(&queue->ref);
 	pdu->queue = queue;
 	pdu->queue_id = queue->id;
-	pdu->cookie = cookie;
-	pdu->polled = kiln_uring_is_polled(ucmd, issue_flags);
+	pdu->index = index;
+	pdu->polled = !!(issue_flags & IO_URING_F_IOPOLL);
 	/* Linux 7 refuses to mark a polled one, 6.12 ruins its own lists by it. */
 	if (!pdu->polled)
 		io_uring_cmd_mark_cancelable(ucmd, issue_flags);
 }
 
+/* Post the CQEs of a batch. */
 static void kiln_uring_post(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 {
-	struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
-	struct kiln_queue *queue = pdu->queue;
+	struct kiln_queue *queue = kiln_uring_pdu(ucmd)->queue;
+	unsigned int count = 0;
 
-	/* Takes it off the list of cancelable commands: then nobody looks at the queue. */
-	kiln_uring_cmd_done(ucmd, pdu->res, pdu->cycles, issue_flags);
-	kiln_queue_put(queue);
+	while (ucmd) {
+		struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
+		struct io_uring_cmd *next = pdu->next;
+
+		/* Takes it off the list of cancelable ones: then nobody looks at the queue. */
+		kiln_uring_cmd_done(ucmd, pdu->res, pdu->cycles, issue_flags);
+		ucmd = next;
+		count++;
+	}
+	kiln_queue_put_many(queue, count);
 }
 
 KILN_URING_TASK_WORK(kiln_uring_task_work, kiln_uring_post)
 
 /*
- * Post the CQE. A cancelable command must not end in an interrupt, so by task
- * work. For a polled one this only marks it: whoever polls makes the CQE.
+ * The command has ended: put it into the batch, whose end is kiln_uring_tell().
+ * The queue's lock is held. A batch is posted by the task work of its first
+ * command, so it is of one task, which nobody else has to wait for, and of one
+ * ring, whose lock is held then. For a polled command the CQE is only marked:
+ * whoever polls makes it.
  */
-void kiln_uring_complete(struct io_uring_cmd *ucmd, int res, u64 cycles)
+void kiln_uring_end(struct kiln_uring_batch *batch, struct io_uring_cmd *ucmd, int res, u64 cycles)
 {
 	struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
 
 	pdu->res = res;
 	pdu->cycles = cycles;
-	if (pdu->polled)
+	pdu->next = NULL;
+	if (pdu->polled) {
 		kiln_uring_post(ucmd, IO_URING_F_UNLOCKED);
+		return;
+	}
+	if (batch->first && (kiln_uring_ring(batch->first) != kiln_uring_ring(ucmd) ||
+			     io_uring_cmd_get_task(batch->first) != io_uring_cmd_get_task(ucmd)))
+		kiln_uring_tell(batch);
+	if (batch->first)
+		kiln_uring_pdu(batch->last)->next = ucmd;
 	else
-		io_uring_cmd_complete_in_task(ucmd, kiln_uring_task_work);
+		batch->first = ucmd;
+	batch->last = ucmd;
+}
+
+/* Have the batch's CQEs posted. A cancelable command must not end in an interrupt. */
+void kiln_uring_tell(struct kiln_uring_batch *batch)
+{
+	if (batch->first)
+		io_uring_cmd_complete_in_task(batch->first, kiln_uring_task_work);
+	batch->first = NULL;
 }
 
 static bool kiln_uring_has_room(struct kiln_queue *queue)
@@ -106,23 +127,22 @@ static bool kiln_uring_has_room(struct kiln_queue *queue)
 }
 
 /*
- * Submit, and wait for room if we may: in a worker of io_uring, which is where a
- * command comes from that was refused with -EAGAIN under IO_URING_F_NONBLOCK.
+ * Wait for room, if we may: in a worker of io_uring, which is where a command
+ * comes from that was refused with -EAGAIN under IO_URING_F_NONBLOCK.
  */
-static int kiln_uring_submit(struct kiln_queue *queue, const struct drm_kiln_exec *exec,
-			     struct io_uring_cmd *ucmd, unsigned int issue_flags)
+static noinline int kiln_uring_submit_wait(struct kiln_queue *queue,
+					   const struct drm_kiln_exec *exec,
+					   struct io_uring_cmd *ucmd, unsigned int issue_flags)
 {
-	struct drm_file *file = ucmd->file->private_data;
 	int ret;
 
-	for (;;) {
-		ret = kiln_submit(queue, exec, file, ucmd, issue_flags, NULL, false);
-		if (ret != -EAGAIN || (issue_flags & IO_URING_F_NONBLOCK))
-			return ret;
+	do {
 		/* A signal to a worker means that the command is canceled. */
 		if (wait_event_interruptible(queue->wait, kiln_uring_has_room(queue)))
 			return -ECANCELED;
-	}
+		ret = kiln_submit(queue, exec, ucmd->file->private_data, ucmd, issue_flags, NULL);
+	} while (ret == -EAGAIN);
+	return ret;
 }
 
 /* file_operations.uring_cmd: one struct drm_kiln_exec. */
@@ -136,10 +156,10 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 	int ret;
 
 	/* First: only for commands that are in flight, and possibly from a kworker. */
-	if (issue_flags & IO_URING_F_CANCEL) {
+	if (unlikely(issue_flags & IO_URING_F_CANCEL)) {
 		struct kiln_uring_pdu *pdu = kiln_uring_pdu(ucmd);
 
-		kiln_queue_cancel(pdu->queue, pdu->cookie);
+		kiln_queue_cancel(pdu->queue, pdu->index, ucmd);
 		return 0;
 	}
 
@@ -172,9 +192,13 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 	queue = kiln_queue_get(file->driver_priv, exec.queue_id);
 	if (!queue)
 		return kiln_bad(kdev, -ENOENT, "queue_id %u", exec.queue_id);
-	ret = kiln_uring_submit(queue, &exec, ucmd, issue_flags);
+	ret = kiln_submit(queue, &exec, file, ucmd, issue_flags, NULL);
+	if (unlikely(ret == -EAGAIN && !(issue_flags & IO_URING_F_NONBLOCK)))
+		ret = kiln_uring_submit_wait(queue, &exec, ucmd, issue_flags);
+	if (likely(!ret))
+		return -EIOCBQUEUED;
 	kiln_queue_put(queue);
-	return ret ?: -EIOCBQUEUED;
+	return ret;
 }
 
 /*

@@ -259,7 +259,7 @@ static bool open_ring(struct run *r)
 
 static void prepare(struct run *r, struct io_uring_sqe *sqe, uint32_t slot)
 {
-	memset(sqe, 0, 128);
+	memset(sqe, 0, offsetof(struct io_uring_sqe, cmd));
 	sqe->user_data = slot;
 	switch (r->b->target) {
 	case URING_NOP:
