@@ -54,6 +54,10 @@ bench-engine:
 	@$(MACHINE)/mkuser firmware-sim userspace
 	@tests/bench/run-engine $(B)
 
+bench-time:
+	@$(MACHINE)/mkuser firmware-sim userspace
+	@tests/bench/run-time $(B)
+
 # The errors of the elementary functions over all arguments, into docs/numerics.md
 numerics:
 	@$(MACHINE)/mkuser firmware-sim tests
@@ -72,4 +76,4 @@ clean:
 help:
 	@cat $(MACHINE)/help
 
-.PHONY: all install module machine run test quick bench bench-engine bench-submit numerics guest shell clean help
+.PHONY: all install module machine run test quick bench bench-engine bench-submit bench-time numerics guest shell clean help

@@ -85,6 +85,7 @@ struct kiln_sim_config {
 	unsigned int generation;	/* 1, 2, 3 for trn1, trn2, trn3 */
 	unsigned int cores;		/* 1 to KILN_MAX_CORES */
 	uint64_t hbm_bytes;		/* multiple of 2 MiB */
+	bool time_only;			/* programs take their time and do nothing: see engine/core.h */
 };
 
 /* NULL, or a sentence that says what is wrong with config. */

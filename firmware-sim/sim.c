@@ -54,9 +54,11 @@ struct kiln_sim *kiln_sim_init(void *mem, const struct kiln_sim_config *config,
 	sim->memory.hbm_bytes = config->hbm_bytes;
 	sim->memory.host = host;
 	sim->memory.opaque = opaque;
-	for (unsigned int i = 0; i < config->cores; i++)
+	for (unsigned int i = 0; i < config->cores; i++) {
 		kiln_core_init(fw_core_engine(sim, i), config->generation,
 			       &sim->memory);
+		kiln_core_time_only(fw_core_engine(sim, i), config->time_only);
+	}
 	return sim;
 }
 

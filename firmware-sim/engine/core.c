@@ -98,6 +98,16 @@ struct kiln_mmu *kiln_core_mmu(struct kiln_core *core)
 	return &core->mmu;
 }
 
+void kiln_core_time_only(struct kiln_core *core, bool on)
+{
+	core->time_only = on;
+}
+
+void kiln_core_watch(struct kiln_core *core, const struct kiln_watch *watch)
+{
+	core->watch = watch;
+}
+
 void kiln_core_scrub(struct kiln_core *core)
 {
 	kiln_memory_scrub(core);

@@ -13,6 +13,7 @@
 #include "firmware/mmu.h"
 
 struct kiln_core;
+struct kiln_insn;
 
 struct kiln_job {
 	uint64_t program;	/* device address */
@@ -50,6 +51,36 @@ struct kiln_mmu *kiln_core_mmu(struct kiln_core *core);
  * The firmware calls it before a job of another context.
  */
 void kiln_core_scrub(struct kiln_core *core);
+
+/*
+ * From the next job on, carry device time without function: no data are moved
+ * or computed with, the clocks run as ever, a thousand times faster. Programs
+ * whose control flow depends on data (LOAD_REGISTER) see zeroes.
+ */
+void kiln_core_time_only(struct kiln_core *core, bool on);
+
+/* One instruction as it went by. Times are ticks of 1/KILN_TICKS_PER_NS ns since the job's start. */
+struct kiln_event {
+	const struct kiln_insn *insn;
+	uint32_t index;			/* in its engine's stream */
+	uint8_t engine;
+	uint64_t arrived;		/* the engine came to it, */
+	uint64_t start;			/* its waits were satisfied and its unit free, */
+	uint64_t busy;			/* the engine goes on, */
+	uint64_t done;			/* result there, posts made. DMA: of the transfer */
+	/* DMA only */
+	uint64_t dma_start;		/* the transfer leaves the ring */
+	uint64_t dma_busy;		/* ticks of all DMA engines that serve it, together */
+	uint64_t bytes;			/* of device memory, read and written */
+};
+
+/* Told of each instruction, from within kiln_core_run(). NULL ends it. */
+struct kiln_watch {
+	void (*event)(void *opaque, const struct kiln_event *event);
+	void *opaque;
+};
+
+void kiln_core_watch(struct kiln_core *core, const struct kiln_watch *watch);
 
 /* Run a job to its end: results, a fault, or an abort. Same bits and cycles always. */
 void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,

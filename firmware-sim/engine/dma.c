@@ -352,7 +352,7 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		run = (uint64_t)loop[loops - 1].n * esize;
 	if (run > row)
 		run = row;
-	if (loops == 2 && run == row && !(insn->flags & KILN_F_ACCUMULATE)) {
+	if (loops == 2 && run == row && !(insn->flags & KILN_F_ACCUMULATE) && !core->time_only) {
 		if (dst.sbuf)
 			rows = whole_rows(core, &src, loop[0].n, loop[0].src, row);
 		else if (src.sbuf)
@@ -371,15 +371,14 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		kiln_loan_take(core, &tile, rows, loop[0].src);
 	else if (rows)
 		kiln_copy_rows(dst.sbuf, loop[0].dst, rows, loop[0].src, loop[0].n, row);
-	else
+	else if (!core->time_only)
 		status = transfer(core, &dst, &src, loop, loops, esize,
 				  insn->flags & KILN_F_ACCUMULATE ? shape->dtype : KILN_DT_NONE);
 	if (status != KILN_ST_OK)
 		return status;
-	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
-				      shape->partition, shape->partitions, row, run,
-				      (!dst.sbuf && !src.sbuf) ||
-				      insn->flags & KILN_F_ACCUMULATE);
+	core->dma = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
+				  shape->partition, shape->partitions, row, run,
+				  (!dst.sbuf && !src.sbuf) || insn->flags & KILN_F_ACCUMULATE);
 	return KILN_ST_OK;
 }
 
@@ -431,7 +430,7 @@ static enum kiln_status by_index(struct kiln_core *core, struct stream *s,
 	kiln_poll_flush(core);
 	if (!gather)
 		kiln_loan_settle(core, NULL);
-	if (status == KILN_ST_OK)
+	if (status == KILN_ST_OK && !core->time_only)
 		status = load_rows(core, s, &insn->src[1], op->partitions, row);
 	if (status != KILN_ST_OK)
 		return status;
@@ -450,7 +449,7 @@ static enum kiln_status by_index(struct kiln_core *core, struct stream *s,
 	if (loops && loop[loops - 1].dst == esize && loop[loops - 1].src == esize)
 		run = (uint64_t)loop[loops - 1].n * esize;
 
-	for (uint32_t p = 0; p < op->partitions; p++) {
+	for (uint32_t p = 0; p < op->partitions && !core->time_only; p++) {
 		here.sbuf = tile.base + p * tile.pitch;
 		there.va = base + (uint64_t)row[p] * (uint64_t)step[0];
 		if (insn->func1 && (uint64_t)row[p] >= rows) {
@@ -465,9 +464,9 @@ static enum kiln_status by_index(struct kiln_core *core, struct stream *s,
 		if (status != KILN_ST_OK || aborted(core))
 			return status;
 	}
-	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
-				      op->partition, op->partitions, bytes, run,
-				      insn->flags & KILN_F_ACCUMULATE);
+	core->dma = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
+				  op->partition, op->partitions, bytes, run,
+				  insn->flags & KILN_F_ACCUMULATE);
 	return KILN_ST_OK;
 }
 
@@ -508,11 +507,12 @@ enum kiln_status kiln_exec_dma_transpose(struct kiln_core *core, struct stream *
 	loop[0] = (struct loop){ insn->dst.partitions, dst_step[0], src_step[1] };
 	loop[1] = (struct loop){ insn->dst.size[0], dst_step[1], src_step[0] };
 	loops = merge(loop, 2);
-	status = transfer(core, &dst, &src, loop, loops, esize, KILN_DT_NONE);
+	if (!core->time_only)
+		status = transfer(core, &dst, &src, loop, loops, esize, KILN_DT_NONE);
 	if (status != KILN_ST_OK)
 		return status;
-	core->dma_end = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
-				      insn->dst.partition, insn->dst.partitions, row,
-				      row < TRANSPOSE_RUN ? row : TRANSPOSE_RUN, false);
+	core->dma = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,
+				  insn->dst.partition, insn->dst.partitions, row,
+				  row < TRANSPOSE_RUN ? row : TRANSPOSE_RUN, false);
 	return KILN_ST_OK;
 }

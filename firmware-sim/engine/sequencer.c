@@ -212,12 +212,42 @@ static enum kiln_engine next(const struct kiln_core *core)
 	return best;
 }
 
+static bool is_dma(const struct kiln_insn *insn)
+{
+	return !kiln_is_sequencer(insn->opcode) && insn->opcode < KILN_OP_LOAD_STATIONARY;
+}
+
+/* Whoever watches. */
+static void tell(const struct kiln_core *core, const struct stream *s,
+		 const struct kiln_insn *insn, uint64_t start, uint64_t done)
+{
+	struct kiln_event event = {
+		.insn = insn,
+		.index = insn - s->insn,
+		.engine = s - core->stream,
+		.arrived = start - s->waited,
+		.start = start,
+		.busy = s->now,
+		.done = done,
+	};
+
+	if (is_dma(insn)) {
+		event.dma_start = core->dma.start;
+		event.dma_busy = core->dma.busy;
+		event.bytes = core->dma.bytes;
+	}
+	core->watch->event(core->watch->opaque, &event);
+}
+
 static enum kiln_status carry_out(struct kiln_core *core, struct stream *s,
 				  const struct kiln_insn *insn)
 {
 	enum kiln_status status;
 	struct tiles t;
 
+	if (core->time_only && insn->opcode >= KILN_OP_LOAD_STATIONARY &&
+	    insn->opcode != KILN_OP_LOAD_REGISTER)
+		return KILN_ST_OK;
 	if (exec[insn->opcode])
 		return exec[insn->opcode](core, s, insn);
 	status = kiln_tiles(core, s, insn, &t);
@@ -233,7 +263,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		const struct kiln_insn *insn = &s->insn[s->pc];
 		enum kiln_status status = KILN_ST_OK;
 		struct kiln_cost cost;
-		uint64_t done;
+		uint64_t start, done;
 
 		*engine = e;
 		if (aborted(core))
@@ -253,6 +283,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			}
 			s->ready = true;
 			if (time > s->now) {	/* others come first */
+				s->waited = time - s->now;
 				s->now = time;
 				continue;
 			}
@@ -261,7 +292,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 
 		cost = kiln_time_insn(core->generation, e, insn);
 		if (kiln_rules[insn->opcode].engines == KILN_ON_T)
-			s->now = kiln_time_array(&core->clocks, insn, s->now, &cost);
+			s->now = kiln_time_array(&core->clocks, core->generation, insn, s->now,
+						 &cost);
 		done = s->now + cost.latency;
 		if (!kiln_is_sequencer(insn->opcode)) {
 			if (core->matvec.n && insn->opcode != KILN_OP_MATMUL)
@@ -275,9 +307,10 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		} else {
 			step(core, s, insn);
 		}
+		start = s->now;
 		s->now += cost.busy;
-		if (!kiln_is_sequencer(insn->opcode) && insn->opcode < KILN_OP_LOAD_STATIONARY) {
-			done = core->dma_end;
+		if (is_dma(insn)) {
+			done = core->dma.end;
 		} else {
 			/* An engine completes in order: a NOP says that all before it is done. */
 			if (done < s->done)
@@ -286,6 +319,9 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		}
 		if (done > core->clocks.last)
 			core->clocks.last = done;
+		if (core->watch)
+			tell(core, s, insn, start, done);
+		s->waited = 0;
 		for (unsigned int i = 0; i < 2; i++) {
 			if (!sem_post(core, &insn->post[i], done)) {
 				s->pc = insn - s->insn;

@@ -44,6 +44,7 @@ struct stream {
 	bool blocked;			/* until somebody posts */
 	bool ready;			/* the waits of the instruction at pc are behind it */
 	uint64_t now;			/* ticks: when the engine takes the next instruction */
+	uint64_t waited;		/* ticks: of now, for the waits of that instruction */
 	uint64_t done;			/* ticks: when the last one is complete; DMA apart */
 };
 
@@ -122,7 +123,9 @@ struct kiln_core {
 	struct stream stream[KILN_ENGINES];
 	struct semaphore sem[KILN_SEMAPHORES];
 	struct kiln_clocks clocks;
-	uint64_t dma_end;		/* of the transfer just issued, in ticks */
+	struct kiln_dma_time dma;	/* of the transfer just issued */
+	bool time_only;			/* no data are moved or computed with: see core.h */
+	const struct kiln_watch *watch;	/* NULL: nobody watches; the owner's, valid while it is set */
 
 	struct stationary stationary;		/* of the whole array */
 	struct stationary part[CELLS];		/* of a tile, by the cell that it starts in */

@@ -8,13 +8,15 @@
 
 #define TICKS_PER_1300NS	43680	/* 1300 ns: from a DMA's start to its first byte */
 #define ACCESS_CYCLES		60	/* to reach SBUF or PSUM and come back */
+#define VECTOR_CYCLES		100	/* the same for Vector, whose instructions are a longer way */
 #define MIN_CYCLES		64	/* an instruction costs as much as 64 elements */
 #define SEQUENCER_CYCLES	1	/* assumed: no source */
 #define GPSIMD_CYCLES		150	/* of iota, affine_select */
 #define REGISTER_CYCLES		140	/* to read an index from SBUF into an engine */
-#define LOAD_SPEEDUP		4	/* loading weights against streaming a moving tile */
 #define F32_PASSES		4	/* of the PE array */
+#define TRANSPOSE_PASSES	2	/* of fp32 from trn2 on, which has a mode for it */
 #define DMA_MIN_BYTES		256	/* a shorter piece takes as long */
+#define DMA_DESCRIPTOR		4096	/* bytes that one descriptor moves at most */
 #define DMA_PARTITIONS		8	/* that each DMA engine serves */
 
 static const struct {
@@ -24,12 +26,22 @@ static const struct {
 	/* Elements a cycle in each partition. Vector: twice or four times trn1's from trn2 on */
 	uint8_t vector, vector_16bit;
 	uint8_t scalar_16bit;
-	/* 0.1 GB/s: one DMA engine, effective; the chip's HBM */
+	/* Loading a stationary matrix against streaming a moving one; docs/time.md */
+	uint8_t load;
+	bool load_hides;		/* behind a product, see overlap_load() */
+	/* 0.1 GB/s: one DMA engine, in theory; the chip's HBM */
 	uint32_t dma, hbm;
+	/*
+	 * Ticks that a DMA descriptor takes beside its bytes. trn1: between what two
+	 * kernels that DMA bounds imply. trn2: what is left of the 1416 ns that 32 KiB
+	 * take through one engine. trn3: what makes the theoretical rate the effective
+	 * one for whole descriptors.
+	 */
+	uint16_t descriptor;
 } rates[] = {
-	[1] = { { 12, 30, 24, 24, 24 }, 1, 1, 1, 170, 8200 },
-	[2] = { { 14, 35, 28, 28, 28 }, 2, 4, 1, 230, 29000 },
-	[3] = { { 14, 28, 28, 28, 28 }, 2, 4, 2, 330, 48000 },
+	[1] = { { 12, 30, 24, 24, 24 }, 1, 1, 1, 2, false, 272, 8200, 403 },
+	[2] = { { 14, 35, 28, 28, 28 }, 2, 4, 1, 4, true, 272, 29000, 887 },
+	[3] = { { 14, 28, 28, 28, 28 }, 2, 4, 2, 4, true, 384, 48000, 586 },
 };
 
 static uint64_t elements(const struct kiln_operand *op)
@@ -63,7 +75,17 @@ static bool fast(const struct kiln_operand *op)
 			      op->stride[op->ndim - 1] == 1);
 }
 
-static uint64_t tensor_cycles(const struct kiln_insn *insn)
+/* How often the array takes a tile of this type. */
+static unsigned int array_passes(unsigned int generation, const struct kiln_insn *insn)
+{
+	enum kiln_dtype dtype = insn->src[0].dtype;
+
+	if (kiln_dtype_bytes(dtype) < 4 || dtype == KILN_TF32)
+		return 1;
+	return insn->opcode == KILN_OP_TRANSPOSE && generation > 1 ? TRANSPOSE_PASSES : F32_PASSES;
+}
+
+static uint64_t tensor_cycles(unsigned int generation, const struct kiln_insn *insn)
 {
 	const struct kiln_operand *src = &insn->src[0];
 	uint64_t free = elements(src), cycles;
@@ -72,7 +94,8 @@ static uint64_t tensor_cycles(const struct kiln_insn *insn)
 		free /= 2;
 	switch (insn->opcode) {
 	case KILN_OP_LOAD_STATIONARY:
-		cycles = (at_least(free, MIN_CYCLES) + LOAD_SPEEDUP - 1) / LOAD_SPEEDUP;
+		cycles = at_least(free, MIN_CYCLES);
+		cycles = (cycles + rates[generation].load - 1) / rates[generation].load;
 		break;
 	case KILN_OP_MATMUL:
 		cycles = at_least(free, insn->dst.partitions < MIN_CYCLES ?
@@ -82,8 +105,7 @@ static uint64_t tensor_cycles(const struct kiln_insn *insn)
 		cycles = at_least(src->partitions, free < MIN_CYCLES ? free : MIN_CYCLES);
 		break;
 	}
-	return kiln_dtype_bytes(src->dtype) < 4 || src->dtype == KILN_TF32 ? cycles :
-	       cycles * F32_PASSES;
+	return cycles * array_passes(generation, insn);
 }
 
 /* Elements that pass, as trn1's Vector engine counts them. */
@@ -157,7 +179,7 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 		return cost;
 	}
 	if (engine == KILN_TENSOR) {
-		cycles = tensor_cycles(insn);
+		cycles = tensor_cycles(generation, insn);
 		cost.busy = cycles * tick;
 		cost.latency = (cycles + ACCESS_CYCLES) * tick;
 		return cost;
@@ -180,7 +202,8 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
 		cycles += MIN_CYCLES;
 	if (gpsimd_cycles(insn))
 		cycles = gpsimd_cycles(insn);
-	cost.busy = cost.latency = (cycles + ACCESS_CYCLES) * tick;
+	cycles += engine == KILN_VECTOR ? VECTOR_CYCLES : ACCESS_CYCLES;
+	cost.busy = cost.latency = cycles * tick;
 	return cost;
 }
 
@@ -189,8 +212,32 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-uint64_t kiln_time_array(struct kiln_clocks *clocks, const struct kiln_insn *insn,
-			 uint64_t now, struct kiln_cost *cost)
+/*
+ * Of a matrix that is loaded right after a product, so much is hidden behind it
+ * as the product left the way into the array free: a tile that passes four
+ * times comes once.
+ */
+static void overlap_load(struct kiln_clocks *clocks, unsigned int generation,
+			 const struct kiln_insn *insn, uint64_t now, struct kiln_cost *cost)
+{
+	unsigned int passes = array_passes(generation, insn);
+
+	if (insn->opcode == KILN_OP_LOAD_STATIONARY) {
+		uint64_t hidden = now > clocks->pe_end ? 0 : clocks->pe_spare;
+
+		if (hidden > cost->busy)
+			hidden = cost->busy;
+		clocks->pe_spare -= hidden;
+		cost->busy -= hidden;
+		cost->latency -= hidden;
+	} else if (rates[generation].load_hides) {
+		clocks->pe_spare = cost->busy / passes * (passes - 1);
+	}
+	clocks->pe_end = now + cost->busy;
+}
+
+uint64_t kiln_time_array(struct kiln_clocks *clocks, unsigned int generation,
+			 const struct kiln_insn *insn, uint64_t now, struct kiln_cost *cost)
 {
 	bool tiled = insn->opcode != KILN_OP_TRANSPOSE && (insn->func || insn->func1);
 	unsigned int rows = tiled && insn->func ? insn->func / 32 : 4;
@@ -203,8 +250,10 @@ uint64_t kiln_time_array(struct kiln_clocks *clocks, const struct kiln_insn *ins
 		for (unsigned int c = column; c < column + columns; c++)
 			now = later(now, clocks->pe[4 * r + c]);
 	}
-	if (!tiled)
+	if (!tiled) {
+		overlap_load(clocks, generation, insn, now, cost);
 		return now;	/* the engine is busy meanwhile */
+	}
 	for (unsigned int r = row; r < row + rows; r++) {
 		for (unsigned int c = column; c < column + columns; c++)
 			clocks->pe[4 * r + c] = now + cost->busy;
@@ -219,17 +268,55 @@ static uint64_t transfer(uint64_t bytes, uint32_t rate)
 	return (bytes * 336 + rate - 1) / rate;
 }
 
-uint64_t kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
-		       unsigned int ring, uint64_t now, unsigned int partition,
-		       unsigned int partitions, uint64_t row_bytes,
-		       uint64_t run, bool both_dram)
+/*
+ * A DMA engine gives its rings turns: when does it end work of this one that
+ * may begin at start? What the others have before it goes on beside it, and
+ * ends so much later itself: later transfers see that, those that are under way
+ * keep the time that they were given.
+ */
+static uint64_t serve(struct kiln_dma_clock *engine, unsigned int ring,
+		      const unsigned int *others, unsigned int active, uint64_t start,
+		      uint64_t work)
 {
-	/* What a row costs a DMA engine: short pieces count as longer ones. */
-	uint64_t row = row_bytes / run * at_least(run, DMA_MIN_BYTES);
-	uint64_t start = later(now + TICKS_PER_1300NS, clocks->ring_start[ring]);
-	uint64_t end = start, hbm;
+	uint64_t begin = later(start, engine->ring[ring]), end = begin + work;
 
-	clocks->ring_start[ring] = start;
+	for (unsigned int i = 0; i < active; i++) {
+		uint64_t *other = &engine->ring[others[i]];
+
+		if (*other > begin) {
+			uint64_t beside = *other - begin < work ? *other - begin : work;
+
+			end += beside;
+			*other += beside;
+		}
+	}
+	engine->ring[ring] = end;
+	return end;
+}
+
+struct kiln_dma_time kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+				   unsigned int ring, uint64_t now, unsigned int partition,
+				   unsigned int partitions, uint64_t row_bytes,
+				   uint64_t run, bool both_dram)
+{
+	/* What a row costs a DMA engine: short pieces count as longer ones, long ones are several. */
+	uint64_t descriptors = (run + DMA_DESCRIPTOR - 1) / DMA_DESCRIPTOR;
+	uint64_t row = row_bytes / run *
+		       (transfer(at_least(run, DMA_MIN_BYTES), rates[generation].dma) +
+			descriptors * rates[generation].descriptor);
+	struct kiln_dma_time time = {
+		.start = later(now + TICKS_PER_1300NS, clocks->ring_start[ring]),
+		.busy = partitions * row,
+		.bytes = row_bytes * partitions * (both_dram ? 2 : 1),
+	};
+	unsigned int others[KILN_DMA_RINGS], active = 0;
+
+	time.end = time.start;
+	clocks->ring_start[ring] = time.start;
+	for (unsigned int r = 0; r < KILN_DMA_RINGS; r++) {
+		if (r != ring && clocks->ring_end[r] > time.start)
+			others[active++] = r;
+	}
 	for (unsigned int e = partition / DMA_PARTITIONS;
 	     e <= (partition + partitions - 1) / DMA_PARTITIONS; e++) {
 		unsigned int first = later(e * DMA_PARTITIONS, partition);
@@ -237,18 +324,16 @@ uint64_t kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
 
 		if (last > partition + partitions)
 			last = partition + partitions;
-		clocks->dma[e] = later(clocks->dma[e], start) +
-				 transfer((last - first) * row, rates[generation].dma);
-		end = later(end, clocks->dma[e]);
+		time.end = later(time.end, serve(&clocks->dma[e], ring, others, active, time.start,
+						 (last - first) * row));
 	}
 	/* HBM serves one transfer after the other, at its own rate. */
-	hbm = row_bytes * partitions * (both_dram ? 2 : 1);
-	clocks->hbm = later(clocks->hbm, start) + transfer(hbm, rates[generation].hbm);
-	end = later(end, clocks->hbm);
+	clocks->hbm = later(clocks->hbm, time.start) + transfer(time.bytes, rates[generation].hbm);
+	time.end = later(time.end, clocks->hbm);
 	/* A ring completes in order. */
-	end = later(end, clocks->ring_end[ring]);
-	clocks->ring_end[ring] = end;
-	return end;
+	time.end = later(time.end, clocks->ring_end[ring]);
+	clocks->ring_end[ring] = time.end;
+	return time;
 }
 
 uint64_t kiln_time_cycles(unsigned int generation, uint64_t ticks)

@@ -16,10 +16,15 @@
 
 struct kiln_core;
 
+struct kiln_dma_clock {
+	uint64_t ring[KILN_DMA_RINGS];	/* busy with it until */
+};
+
 struct kiln_clocks {
-	uint64_t dma[KILN_DMA_ENGINES];	/* busy until */
+	struct kiln_dma_clock dma[KILN_DMA_ENGINES];
 	uint64_t ring_start[KILN_DMA_RINGS], ring_end[KILN_DMA_RINGS];
 	uint64_t pe[16];		/* 32 x 32 cells of the PE array: tiles busy until */
+	uint64_t pe_end, pe_spare;	/* the last matmul's end; ticks in which it took no input */
 	uint64_t hbm;			/* its bandwidth is spoken for until */
 	uint64_t last;			/* completion of whatever completes last */
 };
@@ -37,18 +42,25 @@ struct kiln_cost kiln_time_insn(unsigned int generation, enum kiln_engine engine
  * When Tensor can start this: not while a tile that it needs is busy. A tile
  * takes the engine for its share of the array only, so that others go beside it.
  */
-uint64_t kiln_time_array(struct kiln_clocks *clocks, const struct kiln_insn *insn,
-			 uint64_t now, struct kiln_cost *cost);
+uint64_t kiln_time_array(struct kiln_clocks *clocks, unsigned int generation,
+			 const struct kiln_insn *insn, uint64_t now, struct kiln_cost *cost);
+
+/* One transfer, in ticks. */
+struct kiln_dma_time {
+	uint64_t start, end;
+	uint64_t busy;			/* of the DMA engines that serve it, together */
+	uint64_t bytes;			/* through HBM */
+};
 
 /*
- * Completion of a transfer that an engine starts at now. Where in SBUF: the
+ * The times of a transfer that an engine starts at now. Where in SBUF: the
  * partitions choose the DMA engines. run: bytes of the shortest piece that is
  * contiguous on both sides.
  */
-uint64_t kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
-		       unsigned int ring, uint64_t now, unsigned int partition,
-		       unsigned int partitions, uint64_t row_bytes,
-		       uint64_t run, bool both_dram);
+struct kiln_dma_time kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+				   unsigned int ring, uint64_t now, unsigned int partition,
+				   unsigned int partitions, uint64_t row_bytes,
+				   uint64_t run, bool both_dram);
 
 uint64_t kiln_time_cycles(unsigned int generation, uint64_t ticks);
 

@@ -319,24 +319,26 @@ static void hostile(void)
 }
 
 /* Cards that cannot be made. */
+#define CARD(g, c, bytes)	{ .generation = g, .cores = c, .hbm_bytes = bytes }
+
 static void configs(void)
 {
 	static const struct {
 		struct kiln_sim_config config;
 		bool good;
 	} cases[] = {
-		{ { 2, 2, 1ull << 30 }, true },
-		{ { 1, 1, 1 << KILN_LARGE_SHIFT }, true },
-		{ { 3, KILN_MAX_CORES, 1ull << 40 }, true },
-		{ { 0, 2, 1 << 30 }, false },
-		{ { 4, 2, 1 << 30 }, false },
-		{ { 2, 0, 1 << 30 }, false },
-		{ { 2, KILN_MAX_CORES + 1, 1 << 30 }, false },
-		{ { 2, UINT32_MAX, 1 << 30 }, false },
-		{ { 2, 2, 0 }, false },
-		{ { 2, 2, 3 }, false },
-		{ { 2, 2, (1 << 30) + 4096 }, false },
-		{ { 2, 2, 1ull << 63 }, false },
+		{ CARD(2, 2, 1ull << 30), true },
+		{ CARD(1, 1, 1 << KILN_LARGE_SHIFT), true },
+		{ CARD(3, KILN_MAX_CORES, 1ull << 40), true },
+		{ CARD(0, 2, 1 << 30), false },
+		{ CARD(4, 2, 1 << 30), false },
+		{ CARD(2, 0, 1 << 30), false },
+		{ CARD(2, KILN_MAX_CORES + 1, 1 << 30), false },
+		{ CARD(2, UINT32_MAX, 1 << 30), false },
+		{ CARD(2, 2, 0), false },
+		{ CARD(2, 2, 3), false },
+		{ CARD(2, 2, (1 << 30) + 4096), false },
+		{ CARD(2, 2, 1ull << 63), false },
 	};
 
 	for (unsigned int i = 0; i < sizeof(cases) / sizeof(*cases); i++) {

@@ -34,7 +34,7 @@ static bool parse_number(const char *text, size_t len, bool suffix, uint64_t *va
 	return i == len;
 }
 
-/* generation=,cores=,hbm=,threads= */
+/* generation=,cores=,hbm=,threads=,time= */
 static int parse(const char *arg, struct kiln_sim_config *config, unsigned int *threads)
 {
 	const char *wrong;
@@ -64,13 +64,15 @@ static int parse(const char *arg, struct kiln_sim_config *config, unsigned int *
 			    n > SIM_MAX_THREADS)
 				goto bad;
 			*threads = (unsigned int)n;
+		} else if (len == 9 && !memcmp(arg, "time=only", len)) {
+			config->time_only = true;
 		} else {
 			goto bad;
 		}
 		arg += len + (arg[len] == ',');
 		continue;
 bad:
-		return kiln_error(-EINVAL, "sim: \"%.*s\" is none of generation=trn1|trn2|trn3, cores=1..%u, hbm=4G, threads=1..%u",
+		return kiln_error(-EINVAL, "sim: \"%.*s\" is none of generation=trn1|trn2|trn3, cores=1..%u, hbm=4G, threads=1..%u, time=only",
 				  (int)len, arg, KILN_MAX_CORES, SIM_MAX_THREADS);
 	}
 	wrong = kiln_sim_check(config);

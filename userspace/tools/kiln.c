@@ -38,7 +38,7 @@ static const char help[] =
 "  --json               one JSON object\n"
 "  --dump-program FILE  the program that ran, for kiln disasm\n"
 "  --submit uring|ioctl (default io_uring, or the ioctl where that is forbidden)\n"
-"  --transport drm[:/dev/accel/accelN] | sim[:generation=trn2,cores=1,hbm=4G,threads=1]\n"
+"  --transport drm[:/dev/accel/accelN] | sim[:generation=trn2,cores=1,hbm=4G,threads=1,time=only]\n"
 "matmul: C = A B\n"
 "  --batch N  --trans-a  --trans-b\n"
 "  --dtype ...|e4m3|e5m2|i8  --out-dtype f32|bf16|f16|e4m3|e5m2, or of int8 i32|f32\n"
