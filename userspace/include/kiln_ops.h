@@ -348,6 +348,78 @@ struct kiln_pointwise {
 int kiln_pointwise(struct kiln_ops *ops, const struct kiln_pointwise *pointwise,
 		   kiln_done_fn done, void *user);
 
+/* What becomes of rows, the last dimension of x; n is their length. */
+enum kiln_rows_func {
+	KILN_ROWS_SOFTMAX	= 1,	/* of scale * x + slope * a; e^b counts in the sum, too */
+	KILN_ROWS_NORM		= 2,	/* (x - mean) / sqrt(variance + eps) * a + b */
+	KILN_ROWS_RMS_NORM	= 3,	/* x / sqrt(mean(x^2) + eps) * a + b */
+	KILN_ROWS_L2_NORM	= 4,	/* x / max(sqrt(sum(x^2)), eps) * a + b */
+	KILN_ROWS_SUM		= 5,	/* one value: scale * sum(x) */
+	KILN_ROWS_MEAN		= 6,	/* the same / n */
+	KILN_ROWS_CUMSUM	= 7,
+	KILN_ROWS_SOFTMAX_BACK	= 8,	/* x the gradient, a the result: scale * a * (x - sum(x a)) */
+	KILN_ROWS_RMS_NORM_BACK	= 9,	/* x the gradient, a what was normed */
+	KILN_ROWS_CROSS_ENTROPY	= 10,	/* one value: -scale * sum(a * log softmax(x)) */
+	KILN_ROWS_CROSS_ENTROPY_BACK = 11,	/* scale * b * (softmax(x) - a) */
+};
+
+/*
+ * out = func(x, a, b), row by row; everything is computed in fp32 and rounded to out's
+ * type. a and b repeat where x's dimension is a multiple of theirs, and in the last
+ * dimension have n elements or 1 (b of SOFTMAX has 1). Those that are optional, of
+ * SOFTMAX and the norms, are left out with addr 0.
+ *
+ * With max_bias, a of SOFTMAX is times ALiBi's slope of its head, which dimension 1 of
+ * x counts: powers of 2^(-max_bias / heads).
+ *
+ * Rows have to fit into a partition: about 5000 to 14000 elements, by the number of
+ * tensors and the generation; -ENOTSUP says how many. (kiln_softmax() and others
+ * take longer ones.)
+ */
+struct kiln_rows {
+	enum kiln_rows_func func;
+	float scale;			/* finite; 0: 1 */
+	float eps, max_bias;		/* at least 0 */
+	struct kiln_tensor x, a, b, out;	/* F32, BF16 or F16; out may be x, with its strides */
+};
+
+/* As kiln_matmul(). */
+int kiln_rows(struct kiln_ops *ops, const struct kiln_rows *rows, kiln_done_fn done,
+	      void *user);
+
+/*
+ * out[b][h][i] = table[b][h][index[b][h][i]] + addend[b][h][i], rows of the last
+ * dimension: looked up, expanded if quantised, converted to out's type. index has up to
+ * three dimensions, which stand at the end; it, table and addend repeat in those
+ * that are multiples of theirs. Without an addend, addend.addr is 0.
+ *
+ * An index that is not a row makes the command fail with -ENOEXEC, as of kiln_gather().
+ */
+struct kiln_get_rows {
+	struct kiln_tensor table;	/* F32, BF16, F16, I32 (out, too), or quantised */
+	struct kiln_tensor index;	/* I32 or I64, of which the lower half counts */
+	struct kiln_tensor addend;
+	struct kiln_tensor out;		/* F32, BF16 or F16 */
+};
+
+/* As kiln_matmul(). */
+int kiln_get_rows(struct kiln_ops *ops, const struct kiln_get_rows *get,
+		  kiln_done_fn done, void *user);
+
+/*
+ * out[b][h][index[b][h][i]] = src[b][h][i], or += with add (in fp32, rounded to out's type
+ * each time): the other direction. Where an index stands twice, without add, any
+ * of the rows is there in the end.
+ */
+struct kiln_set_rows {
+	struct kiln_tensor src, index, out;	/* F32, BF16 or F16; index as above */
+	bool add;
+};
+
+/* As kiln_matmul(). */
+int kiln_set_rows(struct kiln_ops *ops, const struct kiln_set_rows *set,
+		  kiln_done_fn done, void *user);
+
 /*
  * out[i] = table[index[i]]: an embedding. table is [table_rows, width], index
  * [rows] of u32, out [rows, width]. Every bit is copied as it is. An index that

@@ -36,7 +36,8 @@ struct nd_gen {
 	bool shared[ND_TENSORS];
 	unsigned int shared_tensors;
 	uint32_t offset[ND_TENSORS];		/* in the frame, or the shared one */
-	uint32_t scratch, scratch_bytes, stats, stat_bytes, extra;
+	uint32_t scratch, scratch_bytes, stats, stat_bytes;
+	unsigned int limit;			/* of the rows by index, the mover's */
 	struct turn frame, shared_frame;
 	unsigned int addr[ND_TENSORS];		/* Sync's, of results the storer's */
 };
@@ -46,9 +47,16 @@ static uint32_t unit_of(const struct nd *nd, unsigned int t)
 	return nd->unit[t] ? nd->unit[t] : 1;
 }
 
+static bool is_index(const struct nd *nd, unsigned int t)
+{
+	return nd->by_index && t == nd->index;
+}
+
 /* Who has the address of a tensor */
 static enum kiln_engine mover(const struct nd_gen *g, unsigned int t)
 {
+	if (is_index(g->nd, t))
+		t = g->nd->by_index - 1;
 	return t < g->nd->inputs || !g->body ? KILN_SYNC : STORER;
 }
 
@@ -93,7 +101,10 @@ void nd_key(struct kiln_ops_key *key, unsigned int word, const struct nd *nd)
 	uint32_t t, d;
 
 	key->word[word++] = nd->inputs | nd->tensors << 8 | nd->dims << 16 |
-		(uint32_t)nd->rows << 24;
+		(uint32_t)nd->rows << 24 | (uint64_t)nd->by_index << 32 | (uint64_t)nd->index << 40 |
+		(uint64_t)nd->accumulate << 48;
+	key->word[word++] = nd->index_step;
+	key->word[word++] = nd->index_rows;
 	for (t = 0; t < nd->tensors; t++)
 		key->word[word] |= (uint64_t)nd->dtype[t] << (8 * t);
 	word++;
@@ -109,6 +120,17 @@ void nd_key(struct kiln_ops_key *key, unsigned int word, const struct nd *nd)
 static int64_t magnitude(int64_t x)
 {
 	return x < 0 ? -x : x;
+}
+
+/* The dimension along which rows come by index: the last along which indices differ. */
+static int indexed(const struct nd *nd)
+{
+	int d;
+
+	for (d = nd->dims - 1; d >= 0; d--)
+		if (nd->stride[nd->index][d])
+			return d;
+	return -1;
 }
 
 static void put_tile_dim(struct nd_gen *g, unsigned int i, int d)
@@ -138,6 +160,10 @@ static void plan(struct nd_gen *g, uint32_t most)
 		rows = last;
 		columns = -1;
 	}
+	if (nd->by_index) {
+		rows = indexed(nd);
+		columns = rows == last ? -1 : last;
+	}
 	g->points = rows < 0 ? 1 : nd->dim[rows];
 	g->columns = columns < 0 ? 1 : nd->dim[columns];
 	g->chunk = kiln_min(g->columns, most);
@@ -146,6 +172,8 @@ static void plan(struct nd_gen *g, uint32_t most)
 	g->mid = 1;
 	for (d = last; d >= 0 && !units; d--)
 		if (d != rows && d != columns) {
+			if (nd->by_index && nd->stride[nd->index][d])
+				break;
 			if (g->chunk == g->columns && (uint64_t)nd->dim[d] * g->chunk <= most) {
 				mid = d;
 				g->mid = nd->dim[d];
@@ -169,8 +197,11 @@ static void plan(struct nd_gen *g, uint32_t most)
 	g->group = kiln_min(most / (g->chunk * g->mid), kiln_ceil_div(g->points, PART));
 	while (g->group > 1 && g->group * widest > INT32_MAX)
 		g->group--;
+	if (nd->by_index)
+		g->group = 1;
 	for (t = 0; t < nd->inputs && g->body; t++) {
-		g->shared[t] = !g->stride[t][0] && g->points > 1;
+		g->shared[t] = !g->stride[t][0] && g->points > 1 && !is_index(nd, t) &&
+			t + 1 != nd->by_index;
 		g->shared_tensors += g->shared[t];
 	}
 }
@@ -198,15 +229,15 @@ static uint32_t point_bytes(const struct nd *nd)
 	return bytes;
 }
 
-static uint32_t sbuf_for_frames(unsigned int generation, const struct nd *nd)
+static uint32_t sbuf_for_frames(unsigned int generation)
 {
 	/* Alignment and statistics of a few hundred rows; the shared ones in two more slots. */
-	return kiln_asm_sbuf_bytes(generation) - nd->extra - 8192;
+	return kiln_asm_sbuf_bytes(generation) - 8192;
 }
 
 uint32_t nd_longest(unsigned int generation, const struct nd *nd)
 {
-	uint32_t most = sbuf_for_frames(generation, nd) / (2 * point_bytes(nd));
+	uint32_t most = sbuf_for_frames(generation) / (2 * point_bytes(nd));
 
 	return most < ROWS_MAX ? most : ROWS_MAX;
 }
@@ -343,11 +374,6 @@ uint32_t nd_tmp_offset(const struct nd_tile *t, unsigned int i)
 	return t->g->scratch + i * t->g->scratch_bytes;
 }
 
-uint32_t nd_extra(const struct nd_tile *t)
-{
-	return t->g->extra;
-}
-
 unsigned int nd_reg(const struct nd_tile *t)
 {
 	return t->g->frame.reg;
@@ -429,6 +455,24 @@ void nd_act(struct nd_tile *t, struct kiln_operand dst, enum kiln_activation fun
 
 /* ------------------------------------------------------------------ tiles -- */
 
+/* The same for rows by index; a step for the row, then those of the tile. */
+static void move_rows(struct nd_gen *g, unsigned int t, unsigned int ring,
+		      struct kiln_operand tile, const int64_t step[4], unsigned int dims)
+{
+	const struct nd *nd = g->nd;
+	enum kiln_engine e = mover(g, t);
+	struct kiln_operand rows = kiln_dram3(g->addr[t], 0, nd->index_step, step[0],
+					      dims > 1 ? step[1] : 0, dims > 2 ? step[2] : 0);
+	struct kiln_operand index = kiln_dram(g->addr[nd->index], 0, g->stride[nd->index][0], 0);
+
+	index.dtype = nd->dtype[nd->index];
+	if (t < nd->inputs)
+		kiln_asm_dma_gather(g->as, e, ring, tile, rows, index, g->limit, 0);
+	else
+		kiln_asm_dma_scatter(g->as, e, ring, rows, tile, index, g->limit,
+				     nd->accumulate ? KILN_F_ACCUMULATE : 0);
+}
+
 /* Between a tensor's place in the frame and device memory. */
 static void move(struct nd_gen *g, unsigned int t, const struct turn *turn, unsigned int ring,
 		 uint32_t p, const uint32_t n[3])
@@ -453,7 +497,9 @@ static void move(struct nd_gen *g, unsigned int t, const struct turn *turn, unsi
 	tile = kiln_at(tile_of(nd->dtype[t], p, g->offset[t], dims, m, c), turn->reg);
 	dram = kiln_dram3(g->addr[t], 0, s[0] * n[0], d[0], dims > 1 ? d[1] : 0,
 			  dims > 2 ? d[2] : 0);
-	if (t < nd->inputs)
+	if (t + 1 == nd->by_index)
+		move_rows(g, t, ring, tile, d, dims);
+	else if (t < nd->inputs)
 		kiln_asm_dma(g->as, e, ring, tile, dram);
 	else
 		kiln_asm_dma(g->as, e, ring, dram, tile);
@@ -498,7 +544,7 @@ static void move_tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 static void tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 {
 	struct nd_tile t = { .g = g, .as = g->as, .p = p, .n = { rows, g->mid, n } };
-	uint32_t loaded = g->nd->inputs - g->shared_tensors, i;
+	uint32_t loaded = g->nd->inputs - g->shared_tensors - (g->nd->by_index != 0), i;
 
 	if (!g->body) {
 		move_tile(g, p, rows, n);
@@ -511,7 +557,7 @@ static void tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 	if (!loaded)
 		kiln_asm_post(g->as, KILN_SYNC, SEM_FULL, 1);
 	for (i = 0; i < g->nd->inputs; i++)
-		if (!g->shared[i]) {
+		if (!g->shared[i] && !is_index(g->nd, i)) {
 			move(g, i, &g->frame, RING_IN + i % 4, p, t.n);
 			kiln_asm_post(g->as, KILN_SYNC, SEM_FULL, 1);
 		}
@@ -631,8 +677,8 @@ int nd_make(struct kiln_asm *as, unsigned int generation, const struct nd *nd,
 	    enum kiln_engine first, nd_body_fn body, const void *op)
 {
 	struct nd_gen gen = { .as = as, .nd = nd, .body = body, .op = op, .first = first }, *g = &gen;
-	uint32_t top = nd->extra, frame = 0, shared = 0, frames, t;
-	uint32_t most = sbuf_for_frames(generation, nd) / (FRAMES * point_bytes(nd));
+	uint32_t top = 0, frame = 0, shared = 0, frames, t;
+	uint32_t most = sbuf_for_frames(generation) / (FRAMES * point_bytes(nd));
 
 	if (most > POINTS)
 		most = POINTS;
@@ -643,7 +689,8 @@ int nd_make(struct kiln_asm *as, unsigned int generation, const struct nd *nd,
 		uint32_t *place = g->shared[t] ? &shared : &frame;
 
 		g->offset[t] = *place;
-		*place += tensor_bytes(g, t);
+		if (!is_index(nd, t))
+			*place += tensor_bytes(g, t);
 	}
 	g->scratch_bytes = KILN_ALIGN_UP(g->group * g->mid * g->chunk * 4, 64u);
 	g->scratch = frame;
@@ -651,8 +698,6 @@ int nd_make(struct kiln_asm *as, unsigned int generation, const struct nd *nd,
 	g->stat_bytes = KILN_ALIGN_UP(g->group * g->mid * 4, 64u);
 	g->stats = frame;
 	frame += nd->stats * g->stat_bytes;
-	g->extra = 0;
-	top = KILN_ALIGN_UP(top, 64u);
 	frames = (kiln_asm_sbuf_bytes(generation) - top - 2 * shared) / frame;
 	if (frames > FRAMES)
 		frames = FRAMES;
@@ -667,6 +712,10 @@ int nd_make(struct kiln_asm *as, unsigned int generation, const struct nd *nd,
 	if (shared)
 		post_free(as, KILN_SYNC, SEM_SHARED_FREE, 2);
 	take_addresses(g);
+	if (nd->by_index) {
+		g->limit = kiln_asm_reg(as, mover(g, nd->index));
+		kiln_asm_movi(as, mover(g, nd->index), g->limit, nd->index_rows);
+	}
 	outer(g, 0);
 	return 0;
 }
@@ -772,7 +821,7 @@ int nd_space(const char *op, struct nd *nd, const struct kiln_tensor *const t[],
 	if (!nd->dims)
 		nd->dim[nd->dims++] = 1;
 	nd_join(nd);
-	if (nd->dims * (nd->tensors + 1) + 8 > KILN_OPS_KEY_WORDS)
+	if (nd->dims * (nd->tensors + 1) + 12 > KILN_OPS_KEY_WORDS)
 		return kiln_error(-ENOTSUP, "%s: these shapes and repetitions take %u dimensions",
 				  op, nd->dims);
 	return 0;

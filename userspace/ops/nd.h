@@ -32,7 +32,15 @@ struct nd {
 	bool rows;			/* the last dimension stays whole, in one partition */
 	uint32_t scratch;		/* fp32 tiles that the body wants */
 	uint32_t stats;			/* fp32 values for each row */
-	uint32_t extra;			/* bytes of a partition for whatever else, kept for the program */
+	/*
+	 * Rows by index: tensor by_index - 1 has its row of each point of a dimension where
+	 * tensor index says, index_step elements from row to row, of index_rows. Its
+	 * strides of the dimension are 0. The index is an input that is not loaded.
+	 */
+	uint32_t by_index, index;
+	int64_t index_step;
+	uint32_t index_rows;
+	bool accumulate;		/* a result by index is added */
 };
 
 /* A tile that is being written. */
@@ -97,7 +105,6 @@ struct kiln_operand nd_row_view(const struct nd_tile *t, unsigned int tensor);
 uint32_t nd_offset(const struct nd_tile *t, unsigned int tensor);
 uint32_t nd_tmp_offset(const struct nd_tile *t, unsigned int i);
 unsigned int nd_reg(const struct nd_tile *t);
-uint32_t nd_extra(const struct nd_tile *t);
 
 static inline uint32_t nd_points(const struct nd_tile *t)
 {

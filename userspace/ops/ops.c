@@ -38,6 +38,13 @@ struct arena {
 	struct call call[ARENA_SLOTS];
 };
 
+struct constant {
+	struct constant *next;
+	struct kiln_buffer *buffer;
+	uint32_t bytes;
+	uint8_t data[];
+};
+
 struct kiln_ops {
 	struct kiln_queue *queue;	/* NULL: dry */
 	struct kiln_device *device;
@@ -46,6 +53,7 @@ struct kiln_ops {
 	uint32_t buckets, entries;
 	struct arena *arenas;
 	struct call *free_calls;
+	struct constant *constants;
 	struct kiln_ops_stats stats;
 	bool holding;			/* commands wait in held until kiln_ops_flush() */
 	struct kiln_command *held;
@@ -112,8 +120,20 @@ void kiln_ops_destroy(struct kiln_ops *ops)
 		free(arena);
 	}
 	free(ops->held);
+	while (ops->constants) {
+		struct constant *constant = ops->constants;
+
+		ops->constants = constant->next;
+		kiln_free(constant->buffer);
+		free(constant);
+	}
 	free(ops->bucket);
 	free(ops);
+}
+
+unsigned int kiln_ops_generation(const struct kiln_ops *ops)
+{
+	return ops->generation;
 }
 
 void kiln_ops_get_stats(const struct kiln_ops *ops, struct kiln_ops_stats *stats)
@@ -225,6 +245,48 @@ static int find_program(struct kiln_ops *ops, const struct kiln_ops_key *key, co
 err_free:
 	kiln_asm_destroy(as);
 	free(entry);
+	return err;
+}
+
+/* -------------------------------------------------------------- constants -- */
+
+int kiln_ops_constant(struct kiln_ops *ops, const void *data, uint32_t bytes, uint64_t *addr)
+{
+	struct constant *constant;
+	void *map;
+	int err;
+
+	*addr = 0;
+	if (!ops->queue)
+		return 0;
+	for (constant = ops->constants; constant; constant = constant->next)
+		if (constant->bytes == bytes && !memcmp(constant->data, data, bytes)) {
+			*addr = kiln_addr(constant->buffer);
+			return 0;
+		}
+	constant = malloc(sizeof(*constant) + bytes);
+	if (!constant)
+		return kiln_error(-ENOMEM, "no memory for a table of %u bytes", bytes);
+	err = kiln_alloc(ops->device, bytes, KILN_HBM, KILN_ALLOC_READONLY, &constant->buffer);
+	if (err)
+		goto err_free;
+	map = kiln_map(constant->buffer);
+	if (!map) {
+		err = -ENOMEM;
+		goto err_buffer;
+	}
+	memcpy(map, data, bytes);
+	memcpy(constant->data, data, bytes);
+	constant->bytes = bytes;
+	constant->next = ops->constants;
+	ops->constants = constant;
+	*addr = kiln_addr(constant->buffer);
+	return 0;
+
+err_buffer:
+	kiln_free(constant->buffer);
+err_free:
+	free(constant);
 	return err;
 }
 

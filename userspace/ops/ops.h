@@ -22,6 +22,9 @@ enum kiln_ops_kind {
 	KILN_OPS_REDUCE		= 7,
 	KILN_OPS_TOPK		= 8,
 	KILN_OPS_COPY		= 9,
+	KILN_OPS_BY_INDEX	= 10,
+	KILN_OPS_TENSOR_ROWS	= 11,
+	KILN_OPS_TENSOR_ROPE	= 12,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
@@ -40,6 +43,12 @@ typedef int (*kiln_ops_make_fn)(struct kiln_asm *as, unsigned int generation,
 int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const char *name,
 		 kiln_ops_make_fn make, const void *shape, const uint64_t *args,
 		 unsigned int count, kiln_done_fn done, void *user);
+
+/* 1 to 3 for trn1 to trn3 */
+unsigned int kiln_ops_generation(const struct kiln_ops *ops);
+
+/* A table of numbers that a program reads, in the card's memory once and kept. */
+int kiln_ops_constant(struct kiln_ops *ops, const void *data, uint32_t bytes, uint64_t *addr);
 
 /* The card's function, or -ENOTSUP: op says it. */
 int kiln_ops_activation(const char *op, uint32_t func, enum kiln_activation *act);
