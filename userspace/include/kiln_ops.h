@@ -388,6 +388,31 @@ int kiln_rows(struct kiln_ops *ops, const struct kiln_rows *rows, kiln_done_fn d
 	      void *user);
 
 /*
+ * Rotary embedding of x [batch, tokens, heads, dim], strided, by positions that lie in the
+ * card's memory: pair j of each head is turned by the angle position * frequency[j] /
+ * factors[j], and then scaled. What is behind the pairs is copied. Angles are fp32, up
+ * to 400000.
+ *
+ * With sections there are four positions for each token, and section[j] says which of
+ * them counts for pair j.
+ */
+struct kiln_rotate {
+	struct kiln_tensor x, y;	/* F32, BF16 or F16, of one type; y may be x */
+	uint32_t pairs;			/* up to dim / 2 */
+	bool interleaved;		/* a pair is 2 j and 2 j + 1, else j and j + pairs */
+	bool back;			/* the other way round: the gradient */
+	float scale;			/* 0: 1 */
+	const float *frequency;		/* [pairs], on the host: part of the program's shape */
+	const uint8_t *section;		/* [pairs], 0 to 3, on the host; NULL: all 0, one position */
+	uint64_t positions;		/* I32 [tokens], with sections [4, tokens] */
+	uint64_t factors;		/* F32 [pairs]; 0: all 1 */
+};
+
+/* As kiln_matmul(). */
+int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_done_fn done,
+		void *user);
+
+/*
  * out[b][h][i] = table[b][h][index[b][h][i]] + addend[b][h][i], rows of the last
  * dimension: looked up, expanded if quantised, converted to out's type. index has up to
  * three dimensions, which stand at the end; it, table and addend repeat in those

@@ -106,7 +106,7 @@ void nd_key(struct kiln_ops_key *key, unsigned int word, const struct nd *nd)
 	key->word[word++] = nd->index_step;
 	key->word[word++] = nd->index_rows;
 	for (t = 0; t < nd->tensors; t++)
-		key->word[word] |= (uint64_t)nd->dtype[t] << (8 * t);
+		key->word[word] |= (uint64_t)nd->dtype[t] << (4 * t);
 	word++;
 	for (d = 0; d < nd->dims; d++) {
 		key->word[word++] = nd->dim[d];

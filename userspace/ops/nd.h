@@ -17,7 +17,7 @@
 
 #include "stream.h"
 
-#define ND_TENSORS	8
+#define ND_TENSORS	10
 #define ND_DIMS		12
 #define ND_SCRATCH	6
 

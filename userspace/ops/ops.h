@@ -9,8 +9,8 @@
 #include "kiln_asm.h"
 #include "kiln_ops.h"
 
-#define KILN_OPS_KEY_WORDS	80
-#define KILN_OPS_ARGS		8	/* u64s of an argument block */
+#define KILN_OPS_KEY_WORDS	96
+#define KILN_OPS_ARGS		16	/* u64s of an argument block */
 
 enum kiln_ops_kind {
 	KILN_OPS_MATMUL		= 1,
