@@ -18,11 +18,19 @@ sample() {
 }
 
 for op in ADD MUL DIV; do sample $op 'ne=\[10,5,4,3\]'; done
-for op in SCALE SQRT SILU GELU_ERF CPY RMS_NORM NORM SUM_ROWS ARGMAX; do sample $op; done
+for op in CLAMP SILU GELU_ERF XIELU SWIGLU_OAI ACC REPEAT RMS_NORM L2_NORM SUM_ROWS ARGMAX POOL_2D; do sample $op; done
 sample SWIGLU 'type=f16'
+sample CPY 'type_src=(f32|q4_K),type_dst=(f16|i32)'
+sample CONCAT 'ne_b_d=7,dim=[02]'
 sample GET_ROWS 'type=f(32|16),n=256'
-sample SOFT_MAX 'ne=\[16,2,32,1\],mask=0'
-sample MUL_MAT 'type_a=(f32|bf16),type_b=f32,m=16,n=[1-9],k=256,bs=\[[123],[12]\]'
+sample SOFT_MAX 'ne=\[16,2,32,1\]'
+sample ROPE 'type=f16,ne_a=\[128,32,2,1\]'
+sample TOP_K 'ne=\[1023,'
+sample MUL_MAT 'type_a=(f32|bf16|q6_K),type_b=f32,m=16,n=[1-9],k=256,bs=\[[123],[12]\]'
+sample OUT_PROD 'type_a=f32,type_b=f32,m=256'
+sample IM2COL_3D 'ne_kernel=\[3,3,3,9\].*s0=1,s1=1'
+sample CONV_2D 'ne_input=\[19,7,5,1\]'
+sample FLASH_ATTN_EXT 'hsk=64,hsv=64,nh=4,nr23=\[4,1\],kv=113,.*type_K=(f16|q8_0)'
 
 said=$("$suite" support -o ADD 2>&1)
 grep -q 'Kiln trn2, 1 core (sim)' <<<"$said"

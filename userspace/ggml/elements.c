@@ -1,182 +1,107 @@
 // SPDX-License-Identifier: MIT
 /*
- * Nodes that go element by element.
+ * Nodes that go element by element, and those that only move elements.
  */
 #include <math.h>
 
 #include "lower.h"
 
-/* ----------------------------------------------------------------- binary -- */
-
-#define MAX_DIMS	8
-
-struct dim {
-	uint32_t a, b;			/* sizes; 1 repeats */
-};
-
-/*
- * ggml repeats the whole of b along each dimension of a, where NumPy would repeat
- * only what is 1: a dimension of r * n against n is two, r against 1 and n against
- * n. Innermost first.
- */
-static unsigned int split_dims(const struct ggml_tensor *a, const struct ggml_tensor *b,
-			       struct dim *dim)
+/* Functions of elements are of these; kiln_pointwise() takes no others. */
+static bool real(const struct ggml_tensor *t)
 {
-	unsigned int dims = 0;
+	return t->type == GGML_TYPE_F32 || t->type == GGML_TYPE_F16 || t->type == GGML_TYPE_BF16;
+}
 
-	for (int d = 0; d < GGML_MAX_DIMS; d++) {
-		uint32_t n = b->ne[d], r = a->ne[d] / n;
-		struct dim parts[2] = { { n, n }, { r, 1 } };
-
-		for (int p = 0; p < 2; p++) {
-			struct dim *last = dims ? &dim[dims - 1] : NULL;
-
-			if (parts[p].a == 1)
-				continue;
-			/* All dense: what repeats in both or neither is one dimension. */
-			if (last && (last->b == 1) == (parts[p].b == 1)) {
-				last->a *= parts[p].a;
-				last->b *= parts[p].b;
-			} else {
-				dim[dims++] = parts[p];
-			}
-		}
-	}
-	return dims;
+static int pointwise(struct lower *l, const struct kiln_pointwise *p)
+{
+	return kiln_pointwise(l->ops, p, lower_done, l);
 }
 
 int lower_binary(struct lower *l, const struct ggml_tensor *node)
 {
 	static const uint8_t func[] = {
-		[GGML_OP_ADD] = KILN_BINARY_ADD, [GGML_OP_SUB] = KILN_BINARY_SUBTRACT,
-		[GGML_OP_MUL] = KILN_BINARY_MULTIPLY, [GGML_OP_DIV] = KILN_BINARY_DIVIDE,
+		[GGML_OP_ADD] = KILN_BINARY_ADD, [GGML_OP_ADD1] = KILN_BINARY_ADD,
+		[GGML_OP_SUB] = KILN_BINARY_SUBTRACT, [GGML_OP_MUL] = KILN_BINARY_MULTIPLY,
+		[GGML_OP_DIV] = KILN_BINARY_DIVIDE,
 	};
-	const struct ggml_tensor *a = node->src[0], *b = node->src[1];
-	struct dim dim[MAX_DIMS];
-	struct kiln_binary binary = {
-		.type = type_of(a->type), .out_type = type_of(node->type),
-		.func = func[node->op],
-		.a = address(a), .b = address(b), .out = address(node),
-	};
-	unsigned int dims;
 
-	if (!binary.type || !binary.out_type || b->type != a->type ||
-	    !ggml_is_contiguous(a) || !ggml_is_contiguous(b) || !ggml_is_contiguous(node))
+	if (!real(node) || !real(node->src[0]) || !real(node->src[1]))
 		return -ENOTSUP;
-	dims = split_dims(a, b, dim);
-	if (dims > 4)
-		return -ENOTSUP;
-	for (unsigned int d = 0; d < dims; d++) {
-		binary.a_dim[3 - d] = dim[d].a;
-		binary.b_dim[3 - d] = dim[d].b;
-	}
-	return kiln_binary(l->ops, &binary, lower_done, l);
+	return SUBMIT(l, kiln_pointwise, .binary = func[node->op], .x = view(node->src[0]),
+		      .y = view(node->src[1]), .out = view(node));
 }
 
 /* ------------------------------------------------------------------ unary -- */
-
-struct unary {
-	enum kiln_unary_func func;
-	float scale, shift;
-};
-
-static int run_unary(struct lower *l, const struct walk *w, void *arg)
-{
-	const struct unary *u = arg;
-	const struct ggml_tensor *x = w->tensor[0], *y = w->tensor[1];
-
-	return SUBMIT(l, kiln_unary, .type = type_of(x->type), .out_type = type_of(y->type),
-		      .func = u->func, .scale = u->scale, .shift = u->shift,
-		      .rows = w->rows, .width = x->ne[0], .ldx = w->ld[0], .ldy = w->ld[1],
-		      .x = w->at[0], .y = w->at[1]);
-}
-
-static int map(struct lower *l, const struct ggml_tensor *x, const struct ggml_tensor *y,
-	       struct unary u)
-{
-	struct walk w = { .count = 2, .tensor = { x, y } };
-
-	if (!type_of(x->type) || !type_of(y->type) || !ggml_are_same_shape(x, y) ||
-	    x->nb[0] != ggml_type_size(x->type) || y->nb[0] != ggml_type_size(y->type))
-		return -ENOTSUP;
-	return walk_rows(&w, run_unary, l, &u);
-}
 
 int lower_unary(struct lower *l, const struct ggml_tensor *node)
 {
 	static const uint8_t plain[] = {
 		[GGML_OP_SQR] = KILN_UNARY_SQUARE, [GGML_OP_SQRT] = KILN_UNARY_SQRT,
 		[GGML_OP_LOG] = KILN_UNARY_LOG, [GGML_OP_SIN] = KILN_UNARY_SIN,
-		[GGML_OP_COS] = KILN_UNARY_COS,
+		[GGML_OP_COS] = KILN_UNARY_COS, [GGML_OP_CLAMP] = KILN_UNARY_CLAMP,
+		[GGML_OP_LEAKY_RELU] = KILN_UNARY_LEAKY_RELU,
 	};
 	static const uint8_t func[GGML_UNARY_OP_COUNT] = {
 		[GGML_UNARY_OP_ABS] = KILN_UNARY_ABS, [GGML_UNARY_OP_SGN] = KILN_UNARY_SIGN,
-		[GGML_UNARY_OP_NEG] = KILN_UNARY_COPY, [GGML_UNARY_OP_TANH] = KILN_UNARY_TANH,
+		[GGML_UNARY_OP_NEG] = KILN_UNARY_COPY, [GGML_UNARY_OP_STEP] = KILN_UNARY_STEP,
+		[GGML_UNARY_OP_TANH] = KILN_UNARY_TANH, [GGML_UNARY_OP_ELU] = KILN_UNARY_ELU,
 		[GGML_UNARY_OP_RELU] = KILN_UNARY_RELU,
 		[GGML_UNARY_OP_SIGMOID] = KILN_UNARY_SIGMOID,
 		[GGML_UNARY_OP_GELU] = KILN_UNARY_GELU_TANH,
 		[GGML_UNARY_OP_GELU_QUICK] = KILN_UNARY_GELU_QUICK,
-		[GGML_UNARY_OP_SILU] = KILN_UNARY_SILU, [GGML_UNARY_OP_EXP] = KILN_UNARY_EXP,
+		[GGML_UNARY_OP_SILU] = KILN_UNARY_SILU,
+		[GGML_UNARY_OP_HARDSWISH] = KILN_UNARY_HARDSWISH,
+		[GGML_UNARY_OP_HARDSIGMOID] = KILN_UNARY_HARDSIGMOID,
+		[GGML_UNARY_OP_EXP] = KILN_UNARY_EXP, [GGML_UNARY_OP_EXPM1] = KILN_UNARY_EXPM1,
 		[GGML_UNARY_OP_SOFTPLUS] = KILN_UNARY_SOFTPLUS,
-		[GGML_UNARY_OP_GELU_ERF] = KILN_UNARY_GELU,
+		[GGML_UNARY_OP_GELU_ERF] = KILN_UNARY_GELU, [GGML_UNARY_OP_XIELU] = KILN_UNARY_XIELU,
+		[GGML_UNARY_OP_FLOOR] = KILN_UNARY_FLOOR, [GGML_UNARY_OP_CEIL] = KILN_UNARY_CEIL,
+		[GGML_UNARY_OP_ROUND] = KILN_UNARY_ROUND, [GGML_UNARY_OP_TRUNC] = KILN_UNARY_TRUNC,
 	};
-	struct unary u = { .scale = 1 };
+	struct kiln_pointwise p = { .x = view(node->src[0]), .out = view(node) };
 
-	if (node->op == GGML_OP_UNARY) {
-		u.func = func[ggml_get_unary_op(node)];
-		if (ggml_get_unary_op(node) == GGML_UNARY_OP_NEG)
-			u.scale = -1;
+	if (!real(node) || !real(node->src[0]))
+		return -ENOTSUP;
+	if (node->op != GGML_OP_UNARY) {
+		p.unary = plain[node->op];
+		p.param[0] = float_param(node, 0);
+		p.param[1] = float_param(node, 1);
 	} else {
-		u.func = plain[node->op];
+		p.unary = func[ggml_get_unary_op(node)];
+		if (ggml_get_unary_op(node) == GGML_UNARY_OP_NEG)
+			p.scale = -1;
+		if (ggml_get_unary_op(node) == GGML_UNARY_OP_XIELU) {
+			/* alpha_n, alpha_p, beta, eps stand behind the function */
+			p.param[0] = float_param(node, 2);
+			p.param[1] = float_param(node, 1);
+			p.param[2] = float_param(node, 3);
+			p.param[3] = float_param(node, 4);
+		}
 	}
-	return u.func ? map(l, node->src[0], node, u) : -ENOTSUP;
+	return p.unary ? pointwise(l, &p) : -ENOTSUP;
+}
+
+/* src[0] is the gradient, src[1] what the function was of. */
+int lower_unary_back(struct lower *l, const struct ggml_tensor *node)
+{
+	if (!real(node) || !real(node->src[0]) || !real(node->src[1]))
+		return -ENOTSUP;
+	return SUBMIT(l, kiln_pointwise, .unary = KILN_UNARY_SILU_DX, .binary = KILN_BINARY_MULTIPLY,
+		      .x = view(node->src[1]), .y = view(node->src[0]), .out = view(node));
 }
 
 int lower_scale(struct lower *l, const struct ggml_tensor *node)
 {
-	struct unary u = { KILN_UNARY_COPY, float_param(node, 0), float_param(node, 1) };
+	float scale = float_param(node, 0);
 
 	/* libkiln takes 0 as 1. */
-	if (u.scale == 0 || !isfinite(u.scale) || !isfinite(u.shift))
+	if (scale == 0 || !real(node) || !real(node->src[0]))
 		return -ENOTSUP;
-	return map(l, node->src[0], node, u);
-}
-
-int lower_convert(struct lower *l, const struct ggml_tensor *x, uint64_t y, enum kiln_type type)
-{
-	struct ggml_tensor dense = *x;
-
-	dense.type = type == KILN_TYPE_F32 ? GGML_TYPE_F32 :
-		     type == KILN_TYPE_F16 ? GGML_TYPE_F16 : GGML_TYPE_BF16;
-	dense.data = (void *)y;
-	dense.nb[0] = type_bytes(type);
-	for (int d = 1; d < GGML_MAX_DIMS; d++)
-		dense.nb[d] = dense.nb[d - 1] * dense.ne[d - 1];
-	return map(l, x, &dense, (struct unary){ KILN_UNARY_COPY, 1, 0 });
-}
-
-int lower_copy(struct lower *l, const struct ggml_tensor *node)
-{
-	const struct ggml_tensor *x = node->src[0];
-
-	if (ggml_are_same_shape(x, node))
-		return map(l, x, node, (struct unary){ KILN_UNARY_COPY, 1, 0 });
-	/* CPY may change the shape: the order of the elements stays. */
-	if (!ggml_is_contiguous(node) || !type_of(node->type))
-		return -ENOTSUP;
-	return lower_convert(l, x, address(node), type_of(node->type));
+	return SUBMIT(l, kiln_pointwise, .scale = scale, .shift = float_param(node, 1),
+		      .x = view(node->src[0]), .out = view(node));
 }
 
 /* -------------------------------------------------------------------- GLU -- */
-
-static int run_glu(struct lower *l, const struct walk *w, void *arg)
-{
-	const struct kiln_glu *glu = arg;
-
-	return SUBMIT(l, kiln_glu, .type = glu->type, .func = glu->func, .rows = w->rows,
-		      .width = w->tensor[2]->ne[0], .ld_gate = w->ld[0], .ld_up = w->ld[1],
-		      .ld_out = w->ld[2], .gate = w->at[0], .up = w->at[1], .out = w->at[2]);
-}
 
 int lower_glu(struct lower *l, const struct ggml_tensor *node)
 {
@@ -184,19 +109,122 @@ int lower_glu(struct lower *l, const struct ggml_tensor *node)
 		[GGML_GLU_OP_REGLU] = KILN_UNARY_RELU, [GGML_GLU_OP_GEGLU] = KILN_UNARY_GELU_TANH,
 		[GGML_GLU_OP_SWIGLU] = KILN_UNARY_SILU, [GGML_GLU_OP_GEGLU_ERF] = KILN_UNARY_GELU,
 		[GGML_GLU_OP_GEGLU_QUICK] = KILN_UNARY_GELU_QUICK,
+		[GGML_GLU_OP_SWIGLU_OAI] = KILN_UNARY_COPY,
 	};
-	struct kiln_glu glu = { .type = type_of(node->type), .func = func[ggml_get_glu_op(node)] };
-	struct ggml_tensor gate = *node->src[0], up = node->src[1] ? *node->src[1] : gate;
-	struct walk w = { .count = 3, .tensor = { &gate, &up, node } };
+	const struct ggml_tensor *gate = node->src[0], *up = node->src[1];
+	struct kiln_pointwise p = {
+		.unary = func[ggml_get_glu_op(node)], .binary = KILN_BINARY_MULTIPLY,
+		.x = view(gate), .y = view(up ? up : gate), .out = view(node),
+	};
 
-	if (!glu.type || !glu.func || gate.type != node->type || up.type != node->type ||
-	    gate.nb[0] != type_bytes(glu.type) || up.nb[0] != type_bytes(glu.type) ||
-	    node->nb[0] != type_bytes(glu.type))
+	if (!p.unary || !real(node) || !real(gate) || (up && !real(up)))
 		return -ENOTSUP;
-	if (!node->src[1]) {
-		struct ggml_tensor *second = node->op_params[1] ? &gate : &up;
+	if (!up) {
+		struct kiln_tensor *second = node->op_params[1] ? &p.x : &p.y;
 
-		second->data = (char *)second->data + node->ne[0] * type_bytes(glu.type);
+		p.x.dim[3] = p.y.dim[3] = node->ne[0];
+		second->addr += node->ne[0] * gate->nb[0];
 	}
-	return walk_rows(&w, run_glu, l, &glu);
+	if (ggml_get_glu_op(node) == GGML_GLU_OP_SWIGLU_OAI) {
+		p.binary = KILN_BINARY_SWIGLU_OAI;
+		p.param[0] = float_param(node, 2);
+		p.param[1] = float_param(node, 3);
+	}
+	return pointwise(l, &p);
+}
+
+/* ------------------------------------------------------------------ moves -- */
+
+int lower_copy(struct lower *l, const struct ggml_tensor *node)
+{
+	struct kiln_tensor x = view(node->src[0]), whole;
+	int err;
+
+	if (node->type != GGML_TYPE_I32 || !real(node->src[0]))
+		return copy(l, x, view(node));
+	/* Towards zero, where kiln_copy() goes to the nearest */
+	whole = scratch(l, KILN_TYPE_F32, x.dim[0], x.dim[1], x.dim[2], x.dim[3]);
+	err = SUBMIT(l, kiln_pointwise, .unary = KILN_UNARY_TRUNC, .x = x, .out = whole);
+	return err ? err : copy(l, whole, view(node));
+}
+
+/* A constant in each element */
+static int fill(struct lower *l, struct kiln_tensor out, float value)
+{
+	uint64_t at = lower_constants(l, &value, 1);
+
+	return at ? copy(l, dense(KILN_TYPE_F32, at, 1, 1, 1, 1), out) : -ENOMEM;
+}
+
+int lower_fill(struct lower *l, const struct ggml_tensor *node)
+{
+	return fill(l, view(node), float_param(node, 0));
+}
+
+/* The view of node that op_params say, in bytes, gets src[1], or that is added to it. */
+int lower_set(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *x = node->src[0], *y = node->src[1];
+	size_t bytes = ggml_type_size(node->type);
+	struct kiln_tensor part = view(y), to = view(node);
+	bool inplace = node->op_params[4];
+	int err = 0;
+
+	if (x->type != node->type || y->type != node->type || !type_of(node->type) ||
+	    !ggml_is_contiguous(node))
+		return -ENOTSUP;
+	to.stride[3] = 1;
+	for (int d = 0; d < 3; d++) {
+		uint32_t step = node->op_params[d];
+
+		if (step % bytes)
+			return -ENOTSUP;
+		to.stride[2 - d] = step / bytes;
+	}
+	if ((uint32_t)node->op_params[3] % bytes)
+		return -ENOTSUP;
+	for (int d = 0; d < 4; d++)
+		to.dim[d] = part.dim[d];
+	to.addr += (uint32_t)node->op_params[3];
+	if (!inplace)
+		err = copy(l, view(x), view(node));
+	if (err)
+		return err;
+	if (node->op == GGML_OP_SET)
+		return copy(l, part, to);
+	return SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_ADD, .x = to, .y = part, .out = to);
+}
+
+int lower_concat(struct lower *l, const struct ggml_tensor *node)
+{
+	int along = 3 - node->op_params[0], err;
+	struct kiln_tensor out = view(node), first = view(node->src[0]), second = view(node->src[1]);
+
+	if (ggml_blck_size(node->type) != 1)
+		return -ENOTSUP;
+	out.dim[along] = first.dim[along];
+	err = copy(l, first, out);
+	if (err)
+		return err;
+	out.addr += first.dim[along] * node->nb[3 - along];
+	out.dim[along] = second.dim[along];
+	return copy(l, second, out);
+}
+
+/* op_params: elements before and behind, dimension by dimension, and whether they go round */
+int lower_pad(struct lower *l, const struct ggml_tensor *node)
+{
+	struct kiln_tensor out = view(node), x = view(node->src[0]);
+	int err;
+
+	if (node->op_params[8])
+		return -ENOTSUP;
+	err = fill(l, out, 0);
+	if (err)
+		return err;
+	for (int d = 0; d < 4; d++) {
+		out.dim[3 - d] = x.dim[3 - d];
+		out.addr += node->op_params[2 * d] * node->nb[d];
+	}
+	return copy(l, x, out);
 }

@@ -2,11 +2,12 @@
 /*
  * Nodes by their op, and what their functions share.
  */
-#include <limits.h>
+#include <string.h>
 
 #include "lower.h"
 
 #define SCRATCH_BYTES	(1ull << 20)
+#define CONSTANT_BYTES	65536u
 
 void lower_done(void *user, const struct kiln_result *result)
 {
@@ -44,47 +45,108 @@ uint64_t lower_scratch(struct lower *l, uint64_t bytes)
 	return 0;
 }
 
-int walk_rows(struct walk *walk, int (*run)(struct lower *l, const struct walk *walk, void *arg),
-	      struct lower *l, void *arg)
+/* Each entry: a line with the count, the values, up to the next line. */
+uint64_t lower_constants(struct lower *l, const float *values, unsigned int count)
 {
-	const int64_t *ne = walk->tensor[0]->ne;
-	unsigned int first = 1, even, t;
-	int64_t rows, count[2];
-	int err = 0;
+	uint64_t bytes = 64 + ((count * sizeof(float) + 63) & ~63ull), at;
+	unsigned int i;
 
-	/* Rows go along the first dimension that has several, and on as long as all lie evenly. */
-	while (first < 3 && ne[first] == 1)
-		first++;
-	rows = ne[first];
-	for (even = first + 1; even < 4; even++) {
-		for (t = 0; t < walk->count; t++)
-			if (ne[even] != 1 && walk->tensor[t]->nb[even] != walk->tensor[t]->nb[first] * rows)
-				break;
-		if (t < walk->count)
-			break;
-		rows *= ne[even];
-	}
-	if (rows > INT_MAX)
-		return -ENOTSUP;
-	walk->rows = rows;
-	for (t = 0; t < walk->count; t++) {
-		const struct ggml_tensor *x = walk->tensor[t];
+	if (!l->device)
+		return 4096;
+	if (bytes > CONSTANT_BYTES)
+		return 0;
+	for (i = 0; i < MAX_CONSTANTS; i++) {
+		bool last = i + 1 == MAX_CONSTANTS || !l->constants[i + 1];
+		char *map;
 
-		walk->ld[t] = rows == 1 ? 0 : x->nb[first] / x->nb[0];
-		if (rows > 1 && (x->nb[first] % x->nb[0] || x->nb[first] / x->nb[0] > INT_MAX ||
-				 walk->ld[t] < x->ne[0]))
-			return -ENOTSUP;
-	}
-	count[0] = even <= 2 ? ne[2] : 1;
-	count[1] = even <= 3 ? ne[3] : 1;
-	for (int64_t i3 = 0; i3 < count[1] && !err; i3++)
-		for (int64_t i2 = 0; i2 < count[0] && !err; i2++) {
-			for (t = 0; t < walk->count; t++)
-				walk->at[t] = address(walk->tensor[t]) + i2 * walk->tensor[t]->nb[2] +
-					      i3 * walk->tensor[t]->nb[3];
-			err = run(l, walk, arg);
+		if (!l->constants[i]) {
+			if (kiln_alloc(l->device, CONSTANT_BYTES, KILN_HBM, 0, &l->constants[i]))
+				return 0;
+			l->constants_used = 0;
 		}
-	return err;
+		map = kiln_map(l->constants[i]);
+		if (!map)
+			return 0;
+		for (at = 0; at < (last ? l->constants_used : CONSTANT_BYTES); ) {
+			uint32_t n = *(uint32_t *)(map + at);
+
+			if (!n)
+				break;
+			if (n == count && !memcmp(map + at + 64, values, count * sizeof(float)))
+				return kiln_addr(l->constants[i]) + at + 64;
+			at += 64 + ((n * sizeof(float) + 63) & ~63ull);
+		}
+		if (last && at + bytes <= CONSTANT_BYTES) {
+			memcpy(map + at + 64, values, count * sizeof(float));
+			*(uint32_t *)(map + at) = count;
+			l->constants_used = at + bytes;
+			return kiln_addr(l->constants[i]) + at + 64;
+		}
+	}
+	return 0;
+}
+
+enum kiln_type type_of(enum ggml_type type)
+{
+	static const uint8_t of[GGML_TYPE_COUNT] = {
+		[GGML_TYPE_F32] = KILN_TYPE_F32, [GGML_TYPE_F16] = KILN_TYPE_F16,
+		[GGML_TYPE_BF16] = KILN_TYPE_BF16, [GGML_TYPE_I32] = KILN_TYPE_I32,
+		[GGML_TYPE_I64] = KILN_TYPE_I64, [GGML_TYPE_Q4_0] = KILN_TYPE_Q4_0,
+		[GGML_TYPE_Q4_1] = KILN_TYPE_Q4_1, [GGML_TYPE_Q5_0] = KILN_TYPE_Q5_0,
+		[GGML_TYPE_Q5_1] = KILN_TYPE_Q5_1, [GGML_TYPE_Q8_0] = KILN_TYPE_Q8_0,
+		[GGML_TYPE_IQ4_NL] = KILN_TYPE_IQ4_NL, [GGML_TYPE_MXFP4] = KILN_TYPE_MXFP4,
+		[GGML_TYPE_Q2_K] = KILN_TYPE_Q2_K, [GGML_TYPE_Q3_K] = KILN_TYPE_Q3_K,
+		[GGML_TYPE_Q4_K] = KILN_TYPE_Q4_K, [GGML_TYPE_Q5_K] = KILN_TYPE_Q5_K,
+		[GGML_TYPE_Q6_K] = KILN_TYPE_Q6_K,
+	};
+
+	return of[type];
+}
+
+struct kiln_tensor view(const struct ggml_tensor *t)
+{
+	struct kiln_tensor v = { .type = type_of(t->type), .addr = address(t) };
+	size_t bytes = ggml_type_size(t->type);
+
+	for (int d = 0; d < GGML_MAX_DIMS; d++) {
+		v.dim[3 - d] = t->ne[d];
+		v.stride[3 - d] = t->nb[d] / bytes * (d ? ggml_blck_size(t->type) : 1);
+		if (t->ne[d] > UINT32_MAX || t->nb[d] % bytes)
+			v.type = 0;
+	}
+	return v;
+}
+
+struct kiln_tensor scratch(struct lower *l, enum kiln_type type, uint32_t d0, uint32_t d1,
+			   uint32_t d2, uint32_t d3)
+{
+	uint64_t addr = lower_scratch(l, (uint64_t)d0 * d1 * d2 * d3 * type_bytes(type));
+
+	return dense(type, addr, d0, d1, d2, d3);
+}
+
+uint64_t dense_copy(struct lower *l, const struct ggml_tensor *t, enum kiln_type type, int *err)
+{
+	struct kiln_tensor to;
+	int said;
+
+	if (type_of(t->type) == type && ggml_is_contiguous(t))
+		return address(t);
+	to = scratch(l, type, t->ne[3], t->ne[2], t->ne[1], t->ne[0]);
+	said = to.addr ? copy(l, view(t), to) : -ENOMEM;
+	if (said)
+		*err = said;
+	return to.addr;
+}
+
+void lower_graph(struct lower *l)
+{
+	l->rope.positions = NULL;
+	while (l->rope.retired_count)
+		kiln_free(l->rope.retired[--l->rope.retired_count]);
+	l->res = 0;
+	l->commands = 0;
+	l->cycles = 0;
 }
 
 int lower_node(struct lower *l, const struct ggml_tensor *node)
@@ -101,6 +163,7 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 	case GGML_OP_TRANSPOSE:
 		return 0;
 	case GGML_OP_ADD:
+	case GGML_OP_ADD1:
 	case GGML_OP_SUB:
 	case GGML_OP_MUL:
 	case GGML_OP_DIV:
@@ -110,31 +173,69 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 	case GGML_OP_LOG:
 	case GGML_OP_SIN:
 	case GGML_OP_COS:
+	case GGML_OP_CLAMP:
+	case GGML_OP_LEAKY_RELU:
 	case GGML_OP_UNARY:
 		return lower_unary(l, node);
+	case GGML_OP_SILU_BACK:
+		return lower_unary_back(l, node);
 	case GGML_OP_GLU:
 		return lower_glu(l, node);
 	case GGML_OP_SCALE:
 		return lower_scale(l, node);
+	case GGML_OP_FILL:
+		return lower_fill(l, node);
 	case GGML_OP_CPY:
 	case GGML_OP_CONT:
 	case GGML_OP_DUP:
+	case GGML_OP_REPEAT:
 		return lower_copy(l, node);
+	case GGML_OP_ACC:
+	case GGML_OP_SET:
+		return lower_set(l, node);
+	case GGML_OP_CONCAT:
+		return lower_concat(l, node);
+	case GGML_OP_PAD:
+		return lower_pad(l, node);
 	case GGML_OP_SOFT_MAX:
 		return lower_softmax(l, node);
 	case GGML_OP_NORM:
 	case GGML_OP_RMS_NORM:
 		return lower_norm(l, node);
+	case GGML_OP_GROUP_NORM:
+		return lower_group_norm(l, node);
+	case GGML_OP_L2_NORM:
+		return lower_l2_norm(l, node);
 	case GGML_OP_SUM:
 	case GGML_OP_SUM_ROWS:
 	case GGML_OP_MEAN:
 		return lower_reduce(l, node);
 	case GGML_OP_ARGMAX:
-		return lower_argmax(l, node);
+	case GGML_OP_ARGSORT:
+	case GGML_OP_TOP_K:
+		return lower_top(l, node);
 	case GGML_OP_GET_ROWS:
 		return lower_get_rows(l, node);
+	case GGML_OP_ROPE:
+	case GGML_OP_ROPE_BACK:
+		return lower_rope(l, node);
 	case GGML_OP_MUL_MAT:
 		return lower_matmul(l, node);
+	case GGML_OP_OUT_PROD:
+		return lower_out_prod(l, node);
+	case GGML_OP_FLASH_ATTN_EXT:
+		return lower_attention(l, node);
+	case GGML_OP_IM2COL:
+		return lower_im2col(l, node);
+	case GGML_OP_IM2COL_3D:
+		return lower_im2col_3d(l, node);
+	case GGML_OP_CONV_2D:
+		return lower_conv_2d(l, node);
+	case GGML_OP_CONV_3D:
+		return lower_conv_3d(l, node);
+	case GGML_OP_POOL_1D:
+	case GGML_OP_POOL_2D:
+		return lower_pool(l, node);
 	default:
 		return -ENOTSUP;
 	}

@@ -15,6 +15,16 @@
 #include "plugin.h"
 
 #define MAX_SCRATCH	24
+#define MAX_CONSTANTS	64
+#define MAX_RETIRED	32
+
+/* Cosines and sines of a graph's positions, which all its layers share */
+struct rope_table {
+	const struct ggml_tensor *positions, *factors;	/* of which; NULL: none is there */
+	int32_t params[16];
+	struct kiln_buffer *memory, *retired[MAX_RETIRED];	/* too small, until the graph ends */
+	unsigned int retired_count;
+};
 
 struct lower {
 	struct kiln_ops *ops;
@@ -22,6 +32,9 @@ struct lower {
 	struct kiln_buffer *scratch[MAX_SCRATCH];	/* each larger than the one before */
 	unsigned int scratch_turn;
 	uint64_t scratch_used;		/* of that */
+	struct kiln_buffer *constants[MAX_CONSTANTS];
+	uint64_t constants_used;	/* of the last of them */
+	struct rope_table rope;
 	unsigned int commands;		/* that have completed */
 	uint64_t cycles;
 	int res;			/* of the first that failed */
@@ -37,46 +50,63 @@ void lower_done(void *user, const struct kiln_result *result);
 /* Memory until the node ends, aligned for anything; 0: there is none. */
 uint64_t lower_scratch(struct lower *l, uint64_t bytes);
 
+/*
+ * count floats at a device address where they stay as they are: what is asked for
+ * again is found again. 0: no memory.
+ */
+uint64_t lower_constants(struct lower *l, const float *values, unsigned int count);
+
+/* Before the first node of a graph: what was kept for the nodes of the one before is not valid. */
+void lower_graph(struct lower *l);
 int lower_node(struct lower *l, const struct ggml_tensor *node);
 
 /* elements.c */
 int lower_binary(struct lower *l, const struct ggml_tensor *node);
 int lower_unary(struct lower *l, const struct ggml_tensor *node);
+int lower_unary_back(struct lower *l, const struct ggml_tensor *node);
 int lower_glu(struct lower *l, const struct ggml_tensor *node);
 int lower_scale(struct lower *l, const struct ggml_tensor *node);
 int lower_copy(struct lower *l, const struct ggml_tensor *node);
+int lower_set(struct lower *l, const struct ggml_tensor *node);
+int lower_concat(struct lower *l, const struct ggml_tensor *node);
+int lower_pad(struct lower *l, const struct ggml_tensor *node);
+int lower_fill(struct lower *l, const struct ggml_tensor *node);
 
 /* rows.c */
 int lower_softmax(struct lower *l, const struct ggml_tensor *node);
+/* mask times the slope of each head, fp32 [mask batches, heads, rows, columns] */
+int slope_mask(struct lower *l, const struct ggml_tensor *mask, uint32_t heads, float max_bias,
+	       struct kiln_tensor *out);
 int lower_norm(struct lower *l, const struct ggml_tensor *node);
+int lower_group_norm(struct lower *l, const struct ggml_tensor *node);
+int lower_l2_norm(struct lower *l, const struct ggml_tensor *node);
 int lower_reduce(struct lower *l, const struct ggml_tensor *node);
-int lower_argmax(struct lower *l, const struct ggml_tensor *node);
+int lower_top(struct lower *l, const struct ggml_tensor *node);
 int lower_get_rows(struct lower *l, const struct ggml_tensor *node);
+
+/* rope.c */
+int lower_rope(struct lower *l, const struct ggml_tensor *node);
 
 /* matmul.c */
 int lower_matmul(struct lower *l, const struct ggml_tensor *node);
+int lower_out_prod(struct lower *l, const struct ggml_tensor *node);
 
-/* y = x, converted, element by element in the order of both. */
-int lower_convert(struct lower *l, const struct ggml_tensor *x, uint64_t y, enum kiln_type type);
+/* attention.c */
+int lower_attention(struct lower *l, const struct ggml_tensor *node);
+
+/* convolution.c */
+int lower_im2col(struct lower *l, const struct ggml_tensor *node);
+int lower_im2col_3d(struct lower *l, const struct ggml_tensor *node);
+int lower_conv_2d(struct lower *l, const struct ggml_tensor *node);
+int lower_conv_3d(struct lower *l, const struct ggml_tensor *node);
+int lower_pool(struct lower *l, const struct ggml_tensor *node);
 
 /* 0: none of libkiln's */
-static inline enum kiln_type type_of(enum ggml_type type)
-{
-	switch (type) {
-	case GGML_TYPE_F32:
-		return KILN_TYPE_F32;
-	case GGML_TYPE_F16:
-		return KILN_TYPE_F16;
-	case GGML_TYPE_BF16:
-		return KILN_TYPE_BF16;
-	default:
-		return 0;
-	}
-}
+enum kiln_type type_of(enum ggml_type type);
 
 static inline uint32_t type_bytes(enum kiln_type type)
 {
-	return type == KILN_TYPE_F32 ? 4 : 2;
+	return type == KILN_TYPE_F32 || type == KILN_TYPE_I32 ? 4 : 2;
 }
 
 static inline uint64_t address(const struct ggml_tensor *t)
@@ -93,21 +123,26 @@ static inline float float_param(const struct ggml_tensor *t, unsigned int i)
 	return u.value;
 }
 
-/*
- * Rows of several tensors of the same ne[1..3]: blocks of rows that lie evenly
- * in each of them. For every block, run() gets its rows and, in at[], where it
- * starts in each; ld[] is the distance of rows in elements. Rows are dense.
- */
-#define MAX_WALK	4
+/* As libkiln sees it; of type 0, which is refused by all ops, if it cannot. */
+struct kiln_tensor view(const struct ggml_tensor *t);
 
-struct walk {
-	unsigned int count;
-	const struct ggml_tensor *tensor[MAX_WALK];
-	uint32_t rows, ld[MAX_WALK];
-	uint64_t at[MAX_WALK];
-};
+/* A dense tensor, outermost dimension first */
+static inline struct kiln_tensor dense(enum kiln_type type, uint64_t addr, uint32_t d0,
+				       uint32_t d1, uint32_t d2, uint32_t d3)
+{
+	return (struct kiln_tensor){ .type = type, .dim = { d0, d1, d2, d3 }, .addr = addr };
+}
 
-int walk_rows(struct walk *walk, int (*run)(struct lower *l, const struct walk *walk, void *arg),
-	      struct lower *l, void *arg);
+/* The same in scratch; at address 0 if there is none, which all ops refuse */
+struct kiln_tensor scratch(struct lower *l, enum kiln_type type, uint32_t d0, uint32_t d1,
+			   uint32_t d2, uint32_t d3);
+
+static inline int copy(struct lower *l, struct kiln_tensor from, struct kiln_tensor to)
+{
+	return kiln_copy(l->ops, &from, &to, lower_done, l);
+}
+
+/* Where t lies dense and of that type: itself or a copy of it. *err is left alone unless it fails. */
+uint64_t dense_copy(struct lower *l, const struct ggml_tensor *t, enum kiln_type type, int *err);
 
 #endif

@@ -6,60 +6,107 @@
  */
 #include "lower.h"
 
+/* What the product of weights of this type is computed in; 0: it is not. */
+static enum kiln_type product_type(enum ggml_type weights)
+{
+	switch (weights) {
+	case GGML_TYPE_F32:
+		return KILN_TYPE_F32;
+	case GGML_TYPE_F16:
+		return KILN_TYPE_F16;
+	default:
+		/* Expanded blocks have fewer bits than bf16 loses. */
+		return type_of(weights) && type_of(weights) != KILN_TYPE_I32 &&
+		       type_of(weights) != KILN_TYPE_I64 ? KILN_TYPE_BF16 : 0;
+	}
+}
+
+struct matrix {
+	uint64_t at;
+	uint64_t nb[4];			/* bytes */
+};
+
+/* t as it lies if the engine can load it so, else a dense copy of the product's type */
+static int matrix_of(struct lower *l, const struct ggml_tensor *t, enum kiln_type type,
+		     struct matrix *m)
+{
+	uint32_t es = type_bytes(type);
+	int err = 0;
+
+	for (int d = 0; d < 4; d++)
+		m->nb[d] = t->nb[d];
+	m->at = address(t);
+	if (type_of(t->type) == type && m->nb[0] == es && m->nb[1] % es == 0 &&
+	    m->nb[1] >= (uint64_t)t->ne[0] * es)
+		return 0;
+	m->at = dense_copy(l, t, type, &err);
+	m->nb[0] = es;
+	for (int d = 1; d < 4; d++)
+		m->nb[d] = m->nb[d - 1] * t->ne[d - 1];
+	return err;
+}
 
 int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *w = node->src[0], *x = node->src[1];
-	enum kiln_type type = type_of(w->type);
-	uint32_t es = type ? type_bytes(type) : 1;
-	uint32_t repeat2, repeat3, batch, outer;
-	uint64_t x_at = address(x), x_nb[4];
-	bool transposed;
+	enum kiln_type type = product_type(w->type);
+	uint32_t es = type ? type_bytes(type) : 1, repeat2, repeat3;
+	uint64_t out = (uint64_t)node->ne[0] * node->ne[1];
+	struct matrix wm, xm;
+	int err;
 
-	if (!type || node->type != GGML_TYPE_F32 || !type_of(x->type) ||
+	if (!type || node->type != GGML_TYPE_F32 || !product_type(x->type) ||
 	    !ggml_is_contiguous(node))
 		return -ENOTSUP;
-	transposed = w->nb[0] != es;
-	if (transposed ? w->nb[1] != es || w->nb[0] % es : w->nb[1] % es)
-		return -ENOTSUP;
-	for (int d = 0; d < 4; d++)
-		x_nb[d] = x->nb[d];
-	if (x->type != w->type || x->nb[0] != es) {
-		int err;
-
-		x_at = lower_scratch(l, ggml_nelements(x) * es);
-		if (!x_at)
-			return -ENOMEM;
-		err = lower_convert(l, x, x_at, type);
-		if (err)
-			return err;
-		x_nb[0] = es;
-		for (int d = 1; d < 4; d++)
-			x_nb[d] = x_nb[d - 1] * x->ne[d - 1];
-	}
+	err = matrix_of(l, w, type, &wm);
+	if (!err)
+		err = matrix_of(l, x, type, &xm);
 	repeat2 = x->ne[2] / w->ne[2];
 	repeat3 = x->ne[3] / w->ne[3];
 	/*
 	 * Two dimensions of batches in one command: those that share a matrix of w, and
-	 * the matrices; or, where none is shared, those of both.
+	 * the matrices; where none is shared, one is enough.
 	 */
-	batch = repeat2 > 1 ? repeat2 : x->ne[2];
-	outer = repeat2 > 1 ? w->ne[2] : 1;
-	for (int64_t i3 = 0; i3 < x->ne[3]; i3++) {
-		uint64_t w_step = repeat2 > 1 ? 0 : w->nb[2];
-		int err = SUBMIT(l, kiln_matmul, .type = type, .out_type = KILN_TYPE_F32,
-				 .m = x->ne[1], .n = w->ne[1], .k = w->ne[0],
-				 .batch = batch, .outer = outer, .trans_b = !transposed,
-				 .a = x_at + i3 * x_nb[3],
-				 .b = address(w) + i3 / repeat3 * w->nb[3],
-				 .c = address(node) + i3 * node->nb[3],
-				 .lda = x_nb[1] / es, .ldb = w->nb[transposed ? 0 : 1] / es,
-				 .stride_a = x_nb[2] / es, .stride_b = w_step / es,
-				 .stride_c = node->ne[0] * node->ne[1], .share_b = repeat2 > 1,
-				 .outer_a = x_nb[2] / es * repeat2, .outer_b = w->nb[2] / es,
-				 .outer_c = node->ne[0] * node->ne[1] * repeat2);
-		if (err)
-			return err;
-	}
-	return 0;
+	for (int64_t i3 = 0; i3 < x->ne[3] && !err; i3++)
+		err = SUBMIT(l, kiln_matmul, .type = type, .out_type = KILN_TYPE_F32,
+			     .m = x->ne[1], .n = w->ne[1], .k = w->ne[0], .trans_b = true,
+			     .batch = repeat2 > 1 ? repeat2 : x->ne[2],
+			     .outer = repeat2 > 1 ? w->ne[2] : 1,
+			     .a = xm.at + i3 * xm.nb[3], .b = wm.at + i3 / repeat3 * wm.nb[3],
+			     .c = address(node) + i3 * node->nb[3],
+			     .lda = xm.nb[1] / es, .ldb = wm.nb[1] / es, .share_b = repeat2 > 1,
+			     .stride_a = xm.nb[2] / es, .stride_b = wm.nb[2] / es, .stride_c = out,
+			     .outer_a = xm.nb[2] / es * repeat2, .outer_b = wm.nb[2] / es,
+			     .outer_c = out * repeat2);
+	return err;
+}
+
+/* dst[j][i] = sum over k of src0[k][i] * src1[k][j] */
+int lower_out_prod(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *a = node->src[0], *b = node->src[1];
+	enum kiln_type type = a->type == GGML_TYPE_F32 ? KILN_TYPE_F32 : KILN_TYPE_F16;
+	uint32_t es = type_bytes(type);
+	uint32_t repeat2 = b->ne[2] / a->ne[2], repeat3 = b->ne[3] / a->ne[3];
+	struct matrix am, bm;
+	int err;
+
+	if (!product_type(a->type) || !product_type(b->type) || node->type != GGML_TYPE_F32 ||
+	    !ggml_is_contiguous(node))
+		return -ENOTSUP;
+	err = matrix_of(l, a, type, &am);
+	if (!err)
+		err = matrix_of(l, b, type, &bm);
+	for (int64_t i3 = 0; i3 < node->ne[3] && !err; i3++)
+		for (int64_t i2 = 0; i2 < a->ne[2] && !err; i2++)
+			err = SUBMIT(l, kiln_matmul, .type = type, .out_type = KILN_TYPE_F32,
+				     .m = node->ne[1], .n = node->ne[0], .k = a->ne[1],
+				     .batch = repeat2, .trans_a = true, .share_b = true,
+				     .a = bm.at + i3 * bm.nb[3] + i2 * repeat2 * bm.nb[2],
+				     .b = am.at + i3 / repeat3 * am.nb[3] + i2 * am.nb[2],
+				     .c = address(node) + i3 * node->nb[3] +
+					  i2 * repeat2 * node->nb[2],
+				     .lda = bm.nb[1] / es, .ldb = am.nb[1] / es,
+				     .stride_a = bm.nb[2] / es);
+	return err;
 }
