@@ -413,6 +413,32 @@ int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_don
 		void *user);
 
 /*
+ * kiln_attention() for strided tensors of mixed types: out = softmax(scale * q k^T + slope *
+ * mask) v, with softcap * tanh(score / softcap) in place of a score before the mask.
+ *
+ *	q	[batch, heads, queries, dk]	F32, BF16 or F16
+ *	k	[batch, kv_heads, keys, dk]	the same, or quantised; query head h has key
+ *	v	[batch, kv_heads, keys, dv]	head h / (heads / kv_heads); batch may be 1
+ *	mask	[batch or 1, heads or 1, queries, keys], may be larger in the last two
+ *	out	[batch, heads, queries, dv]
+ *	sinks	F32 [heads]: a score for each head that has no value
+ *
+ * dk and dv are up to 640, their elements dense. What is multiplied is rounded to F16, or
+ * BF16 where k is BF16 or F32. A row of which nothing counts becomes zeros.
+ */
+struct kiln_attend {
+	struct kiln_tensor q, k, v, out;
+	struct kiln_tensor mask;	/* addr 0: none */
+	uint64_t sinks;			/* 0: none */
+	float scale;			/* as it is */
+	float softcap, max_bias;	/* 0: none; max_bias: ALiBi's slopes, as of kiln_rows() */
+};
+
+/* As kiln_matmul(). */
+int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_done_fn done,
+		void *user);
+
+/*
  * out[b][h][i] = table[b][h][index[b][h][i]] + addend[b][h][i], rows of the last
  * dimension: looked up, expanded if quantised, converted to out's type. index has up to
  * three dimensions, which stand at the end; it, table and addend repeat in those

@@ -25,6 +25,7 @@ enum kiln_ops_kind {
 	KILN_OPS_BY_INDEX	= 10,
 	KILN_OPS_TENSOR_ROWS	= 11,
 	KILN_OPS_TENSOR_ROPE	= 12,
+	KILN_OPS_ATTEND		= 13,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
@@ -49,6 +50,9 @@ unsigned int kiln_ops_generation(const struct kiln_ops *ops);
 
 /* A table of numbers that a program reads, in the card's memory once and kept. */
 int kiln_ops_constant(struct kiln_ops *ops, const void *data, uint32_t bytes, uint64_t *addr);
+
+/* ALiBi's slopes of so many heads: [1, heads, 1, 1]. */
+int kiln_ops_slopes(struct kiln_ops *ops, uint32_t heads, float max_bias, struct kiln_tensor *t);
 
 /* The card's function, or -ENOTSUP: op says it. */
 int kiln_ops_activation(const char *op, uint32_t func, enum kiln_activation *act);

@@ -248,12 +248,17 @@ static const struct {
 	[KILN_ROWS_CROSS_ENTROPY_BACK] = { 2, 2, false },
 };
 
-/* ALiBi's slopes as ggml has them: powers of 2^-(8 / heads), for what is left over of every second. */
-static int slopes(struct kiln_ops *ops, uint32_t heads, float max_bias, struct kiln_tensor *t)
+/*
+ * Powers of 2^(-max_bias / heads), with the greatest power of two of heads; those that
+ * are left have the powers in between.
+ */
+int kiln_ops_slopes(struct kiln_ops *ops, uint32_t heads, float max_bias, struct kiln_tensor *t)
 {
 	uint32_t whole = 1, i;
-	float slope[heads];
+	float slope[4096];
 
+	if (heads > 4096)
+		return kiln_error(-ENOTSUP, "slopes for %u heads: up to 4096", heads);
 	while (2 * whole <= heads)
 		whole *= 2;
 	for (i = 0; i < heads; i++)
@@ -262,7 +267,7 @@ static int slopes(struct kiln_ops *ops, uint32_t heads, float max_bias, struct k
 	*t = (struct kiln_tensor) {
 		.type = KILN_TYPE_F32, .dim = { 1, heads, 1, 1 }, .stride = { heads, 1, 1, 1 },
 	};
-	return kiln_ops_constant(ops, slope, sizeof(slope), &t->addr);
+	return kiln_ops_constant(ops, slope, heads * sizeof(*slope), &t->addr);
 }
 
 static int add_input(struct rows *r, struct kiln_tensor t[6], unsigned int which, const char *name,
@@ -315,11 +320,8 @@ int kiln_rows(struct kiln_ops *ops, const struct kiln_rows *rows, kiln_done_fn d
 		return err;
 	width = t[X].dim[3];
 	if (rows->max_bias > 0 && r.func == KILN_ROWS_SOFTMAX && r.at[A]) {
-		if (t[X].dim[1] > 4096)
-			return kiln_error(-ENOTSUP, "rows: slopes for %u heads, dimension 1 of x: up to 4096",
-					  t[X].dim[1]);
 		r.at[SLOPES] = r.nd.inputs;
-		err = slopes(ops, t[X].dim[1], rows->max_bias, &t[r.nd.inputs++]);
+		err = kiln_ops_slopes(ops, t[X].dim[1], rows->max_bias, &t[r.nd.inputs++]);
 		if (err)
 			return err;
 	}
