@@ -439,6 +439,32 @@ int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_don
 		void *user);
 
 /*
+ * out = x w^T with weights of any type, which are expanded as they are read:
+ *
+ *	x	[b0, b1, n, k]		F32, BF16 or F16
+ *	w	[c0, c1, m, k]		the same, or quantised; b0 and b1 are multiples of c0
+ *	out	[b0, b1, n, m]		and c1: x[b] goes with w[b / (b1 / c1)]
+ *
+ * By experts, with ids I32 [1, 1, tokens, used], row (t, u) goes with w[0][ids[t][u]]:
+ *
+ *	x	[1, tokens, used or 1, k]
+ *	w	[1, experts, m, k]
+ *	out	[1, tokens, used, m]
+ *
+ * The last dimensions are dense, k is up to 32768. What is multiplied is rounded to BF16, or
+ * F16 where w is F16; sums are fp32. A number in ids that is no expert's fails the command
+ * with -ENOEXEC. (kiln_matmul() is quicker where both are of one type.)
+ */
+struct kiln_linear {
+	struct kiln_tensor x, w, out;
+	struct kiln_tensor ids;		/* addr 0: none */
+};
+
+/* As kiln_matmul(). */
+int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_done_fn done,
+		void *user);
+
+/*
  * out[b][h][i] = table[b][h][index[b][h][i]] + addend[b][h][i], rows of the last
  * dimension: looked up, expanded if quantised, converted to out's type. index has up to
  * three dimensions, which stand at the end; it, table and addend repeat in those
