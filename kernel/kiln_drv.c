@@ -72,9 +72,8 @@ err_pm:
  * The last user of the file is gone, io_uring's commands among them: each holds
  * a reference to it. What is still running came by ioctl, and is aborted.
  */
-static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
+static void kiln_file_free(struct kiln_file *kfile)
 {
-	struct kiln_file *kfile = file->driver_priv;
 	struct kiln_queue *queue;
 	struct kiln_vm *vm;
 	unsigned long id;
@@ -93,6 +92,37 @@ static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
 	mutex_destroy(&kfile->lock);
 	kiln_user_put(kfile->user);
 	kfree(kfile);
+}
+
+struct kiln_close {
+	struct work_struct work;
+	struct kiln_file *kfile;
+};
+
+static void kiln_close_work(struct work_struct *work)
+{
+	kiln_file_free(container_of(work, struct kiln_close, work)->kfile);
+}
+
+/*
+ * While the machine sleeps, tasks are frozen, but not the kernel's workers, who
+ * close what a task that was killed has left. kiln_pm.c wants the card alone, and
+ * what they would destroy is not on it: such a file waits until all are awake.
+ */
+static void kiln_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	struct kiln_file *kfile = file->driver_priv;
+
+	if (current->flags & PF_KTHREAD) {
+		struct kiln_close close = { .kfile = kfile };
+
+		INIT_WORK_ONSTACK(&close.work, kiln_close_work);
+		queue_work(system_freezable_wq, &close.work);
+		flush_work(&close.work);
+		destroy_work_on_stack(&close.work);
+	} else {
+		kiln_file_free(kfile);
+	}
 	kiln_pm_put(to_kiln_device(drm));
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/wait.h>
@@ -137,8 +138,11 @@ static noinline int kiln_uring_submit_wait(struct kiln_queue *queue,
 	int ret;
 
 	do {
-		/* A signal to a worker means that the command is canceled. */
-		if (wait_event_interruptible(queue->wait, kiln_uring_has_room(queue)))
+		/*
+		 * A signal to a worker means that the command is canceled; but not the
+		 * one by which tasks are told to freeze.
+		 */
+		if (wait_event_freezable(queue->wait, kiln_uring_has_room(queue)))
 			return -ECANCELED;
 		ret = kiln_submit(queue, exec, ucmd->file->private_data, ucmd, issue_flags, NULL);
 	} while (ret == -EAGAIN);
