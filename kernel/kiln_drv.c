@@ -284,7 +284,7 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 err_stop:
 	kiln_hw_stop(kdev);
 	kiln_irq_fini(kdev);
-	cancel_work_sync(&kdev->reset_work);
+	kiln_hw_stop_watchdog(kdev);
 	kiln_devcoredump_fini(kdev);
 err_admin:
 	kiln_admin_fini(kdev);

@@ -141,6 +141,8 @@ struct kiln_device {
 	struct work_struct reset_work;
 	/** @broken_epoch: in which they did. */
 	u32 broken_epoch;
+	/** @event_work: tells userspace of a reset. */
+	struct work_struct event_work;
 	/** @watchdog: does the firmware live, and was there what no interrupt has told? */
 	struct delayed_work watchdog;
 	/** @heartbeat: KILN_REG_HEARTBEAT when it last changed; the watchdog's. */

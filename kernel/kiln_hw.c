@@ -49,6 +49,23 @@ static void kiln_hw_reset_work(struct work_struct *work)
 	drm_dev_exit(idx);
 }
 
+/*
+ * As drm_dev_wedged_event() does it, which does not know accel nodes. Not by whoever resets the
+ * card: it allocates memory.
+ */
+static void kiln_hw_event_work(struct work_struct *work)
+{
+	struct kiln_device *kdev = container_of(work, struct kiln_device, event_work);
+	char *event[2] = { };
+	int idx;
+
+	if (!drm_dev_enter(&kdev->drm, &idx))
+		return;
+	event[0] = READ_ONCE(kdev->wedged) ? "WEDGED=rebind,bus-reset" : "WEDGED=none";
+	kobject_uevent_env(&kdev->drm.accel->kdev->kobj, KOBJ_CHANGE, event);
+	drm_dev_exit(idx);
+}
+
 /* The card, or what it did in @epoch, is broken. Any context. */
 void kiln_hw_broken(struct kiln_device *kdev, u32 epoch)
 {
@@ -121,6 +138,7 @@ void kiln_hw_stop_watchdog(struct kiln_device *kdev)
 {
 	cancel_delayed_work_sync(&kdev->watchdog);
 	cancel_work_sync(&kdev->reset_work);
+	cancel_work_sync(&kdev->event_work);
 }
 
 /* Map the BARs and learn what card this is. */
@@ -136,6 +154,7 @@ int kiln_hw_init(struct kiln_device *kdev)
 		return ret;
 	init_completion(&kdev->stopped);
 	INIT_WORK(&kdev->reset_work, kiln_hw_reset_work);
+	INIT_WORK(&kdev->event_work, kiln_hw_event_work);
 	INIT_DELAYED_WORK(&kdev->watchdog, kiln_hw_watchdog_work);
 
 	if (pci_resource_len(pdev, KILN_BAR_REGS) < KILN_BAR_REGS_SIZE) {
@@ -275,6 +294,7 @@ static void kiln_hw_wedge(struct kiln_device *kdev, int ret)
 	WRITE_ONCE(kdev->wedged, true);
 	pci_clear_master(to_pci_dev(kdev->drm.dev));
 	kiln_hw_end_epoch(kdev, -ENODEV);
+	queue_work(system_unbound_wq, &kdev->event_work);
 	drm_err(&kdev->drm, "wedged: the card did not come back (%d): unbind it, or remove and rescan it on the PCI bus\n",
 		ret);
 }
@@ -330,8 +350,10 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 			kiln_hw_wedge(kdev, ret);
 		else
 			kiln_hw_up_locked(kdev);
-		if (!kdev->wedged)
+		if (!kdev->wedged) {
 			drm_info(&kdev->drm, "the card is up again\n");
+			queue_work(system_unbound_wq, &kdev->event_work);
+		}
 	}
 	mutex_unlock(&kdev->reset_lock);
 }

@@ -30,9 +30,21 @@ CPUS=${CPUS:-2} KILN_CONSOLE=$dir/console tests/machine/guest -- '
 	}
 	# resets: how often the card was
 	resets() { sed -n "s/^resets //p" /sys/kernel/debug/accel/"$card"/card; }
+	# hear: what userspace is told of the card; heard LINE: this
+	hear() {
+		"$KILN_BUILD/tests/guest/helper_uevent" WEDGED= >/tmp/event &
+		heard=$!
+		for _ in $(seq 300); do grep -q ready /tmp/event && break; sleep 0.1; done
+	}
+	heard() {
+		wait $heard
+		is "$(tail -n 1 /tmp/event)" "$1 DEVNAME=accel/accel0" "  a uevent says so"
+	}
 	for fault in firmware-crash firmware-hang bad-completion bad-index stuck-dma; do
 		before=$(resets)
+		hear
 		round $fault:after=20 40 -5
+		heard WEDGED=none
 		computes "  the card computes"
 		is "$(resets)" $((before + 1)) "  after one reset"
 	done
@@ -42,7 +54,9 @@ CPUS=${CPUS:-2} KILN_CONSOLE=$dir/console tests/machine/guest -- '
 	round lost-irq:after=5+firmware-crash:after=40 30 -5
 	computes "  and computes"
 
+	hear
 	round all-ones:after=20 40 -19
+	heard WEDGED=rebind,bus-reset
 	kiln info >/tmp/info 2>&1
 	ok $((! $?)) "  nobody else can open it" "an error" "$(cat /tmp/info)"
 	is "$(sed -n "s/^wedged //p" /sys/kernel/debug/accel/"$card"/card)" 1 "  it says that it is wedged"
