@@ -37,6 +37,17 @@ static void ended(void *user, const struct kiln_result *result)
 		w->res = result->res;
 }
 
+/* A machine that goes to sleep interrupts io_uring's wait like a signal does. */
+static int drain(struct kiln_queue *queue)
+{
+	int err;
+
+	do
+		err = kiln_drain(queue);
+	while (err == -EINTR);
+	return err;
+}
+
 /* With the card its memory goes, too: what the CPU reads there then is no result. */
 static bool gone(struct kiln_queue *queue)
 {
@@ -44,7 +55,7 @@ static bool gone(struct kiln_queue *queue)
 	int err = kiln_submit(queue, &(struct kiln_command){ .done = ended, .user = &one }, 1, NULL);
 
 	if (!err)
-		err = kiln_drain(queue);
+		err = drain(queue);
 	return err == -ENODEV || one.res == -ENODEV;
 }
 
@@ -79,7 +90,7 @@ static void compute(struct worker *w, enum kiln_submit_way way, uint64_t end)
 			w->submitted += !err;
 		}
 		if (!err)
-			err = kiln_drain(queue);
+			err = drain(queue);
 		if (err || w->res)
 			break;
 		for (int i = 0; i < DEPTH * M; i++)
@@ -93,16 +104,16 @@ static void compute(struct worker *w, enum kiln_submit_way way, uint64_t end)
 	}
 	if (!w->res)
 		w->res = err;
-	while (kiln_pending(queue) && !kiln_drain(queue))
+	while (kiln_pending(queue) && !drain(queue))
 		;
 	w->again = kiln_submit(queue, &(struct kiln_command){ .done = ended, .user = w }, 1, NULL);
 	w->submitted += !w->again;
 	if (!w->again) {
 		struct worker one = { 0 };
 
-		w->again = kiln_drain(queue);
+		w->again = drain(queue);
 		if (!w->again && !kiln_submit(queue, &(struct kiln_command){ .done = ended, .user = &one }, 1, NULL)) {
-			kiln_drain(queue);
+			drain(queue);
 			w->again = one.res;
 		}
 	}
