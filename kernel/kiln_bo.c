@@ -5,7 +5,6 @@
 #include <drm/drm_drv.h>
 #include <drm/drm_gem_ttm_helper.h>
 #include <drm/drm_managed.h>
-#include <drm/drm_prime.h>
 #include <drm/drm_print.h>
 #include <drm/ttm/ttm_range_manager.h>
 
@@ -15,6 +14,7 @@
 #include "kiln_drv.h"
 #include "kiln_evict.h"
 #include "kiln_pm.h"
+#include "kiln_prime.h"
 #include "kiln_trace.h"
 #include "kiln_tt.h"
 
@@ -128,6 +128,7 @@ static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 	if (ret)
 		return ret;
 	kiln_evict_moved(to_kiln_bo_ttm(tbo));
+	kiln_prime_moved(to_kiln_bo_ttm(tbo));
 
 	if (tbo->resource->mem_type == TTM_PL_SYSTEM && new_mem->mem_type == TTM_PL_SYSTEM) {
 		ttm_bo_move_null(tbo, new_mem);
@@ -156,6 +157,7 @@ static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 static void kiln_ttm_swap_notify(struct ttm_buffer_object *tbo)
 {
 	kiln_evict_moved(to_kiln_bo_ttm(tbo));
+	kiln_prime_moved(to_kiln_bo_ttm(tbo));
 }
 
 static int kiln_ttm_io_mem_reserve(struct ttm_device *ttm, struct ttm_resource *mem)
@@ -315,8 +317,8 @@ static void kiln_bo_free(struct ttm_buffer_object *tbo)
 	mutex_unlock(&kdev->bos_lock);
 	kvfree(bo->saved);
 	kiln_pm_put(kdev);
-	if (tbo->base.import_attach)
-		drm_prime_gem_destroy(&tbo->base, tbo->sg);
+	if (bo->dmabuf)
+		dma_buf_put(bo->dmabuf);
 	if (bo->user) {
 		kiln_user_force(bo->user, kiln_bo_resource(bo->flags), tbo->base.size, 0);
 		kiln_user_put(bo->user);
@@ -329,7 +331,7 @@ static void kiln_bo_free(struct ttm_buffer_object *tbo)
 static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes, u32 flags,
 					     enum ttm_bo_type type,
 					     const struct ttm_placement *where,
-					     struct sg_table *sg, struct dma_resv *resv)
+					     struct dma_resv *resv)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = true };
 	/* Large buffers on large pages, so that VMs can map them so. */
@@ -351,7 +353,7 @@ static struct kiln_bo *kiln_bo_create_locked(struct kiln_device *kdev, u64 bytes
 
 	/* On failure TTM has freed it by kiln_bo_free(). */
 	ret = ttm_bo_init_reserved(&kdev->ttm, &bo->tbo, type, (struct ttm_placement *)where,
-				   align, &ctx, sg, resv, kiln_bo_free);
+				   align, &ctx, NULL, resv, kiln_bo_free);
 	return ret ? ERR_PTR(ret) : bo;
 }
 
@@ -363,7 +365,7 @@ static struct kiln_bo *kiln_bo_create(struct kiln_device *kdev, u64 bytes, u32 f
 
 	bo = kiln_bo_create_locked(kdev, bytes, flags, ttm_bo_type_device,
 				   flags & DRM_KILN_BO_HBM ? &kiln_in_free_hbm_or_system :
-							     &kiln_in_system, NULL, NULL);
+							     &kiln_in_system, NULL);
 	if (IS_ERR(bo))
 		return bo;
 	/* TTM hands out zeroed host pages; of HBM it knows nothing. */
@@ -394,11 +396,11 @@ struct kiln_bo *kiln_bo_create_pinned(struct kiln_device *kdev, u64 bytes)
 	if (mutex_lock_interruptible(&kdev->room_lock))
 		return ERR_PTR(-ERESTARTSYS);
 	bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel, &where,
-				   NULL, NULL);
+				   NULL);
 	if (bo == ERR_PTR(-ENOMEM)) {
 		place.fpfn = 0;
 		bo = kiln_bo_create_locked(kdev, bytes, DRM_KILN_BO_HBM, ttm_bo_type_kernel,
-					   &where, NULL, NULL);
+					   &where, NULL);
 	}
 	mutex_unlock(&kdev->room_lock);
 	if (IS_ERR(bo))
@@ -420,34 +422,35 @@ void kiln_bo_destroy_pinned(struct kiln_bo *bo)
 	drm_gem_object_put(&bo->tbo.base);
 }
 
-/* A dma-buf of somebody else's, attached and mapped for the card. */
-struct drm_gem_object *kiln_bo_import(struct drm_device *drm, struct dma_buf_attachment *attach,
-				      struct sg_table *sg)
+/* For a dma-buf of somebody else's. On failure @dmabuf is as it was. */
+struct kiln_bo *kiln_bo_create_import(struct kiln_device *kdev, struct dma_buf *dmabuf)
 {
-	struct kiln_device *kdev = to_kiln_device(drm);
-	struct dma_buf *dmabuf = attach->dmabuf;
 	struct kiln_bo *bo;
 
-	if (!dmabuf->size || !PAGE_ALIGNED(dmabuf->size))
-		return ERR_PTR(kiln_bad(kdev, -EINVAL, "dma-buf of %zu bytes", dmabuf->size));
 	dma_resv_lock(dmabuf->resv, NULL);
-	bo = kiln_bo_create_locked(kdev, dmabuf->size, 0, ttm_bo_type_sg, &kiln_in_system, sg,
+	bo = kiln_bo_create_locked(kdev, dmabuf->size, 0, ttm_bo_type_sg, &kiln_in_system,
 				   dmabuf->resv);
+	if (!IS_ERR(bo)) {
+		get_dma_buf(dmabuf);
+		bo->dmabuf = dmabuf;
+	}
 	dma_resv_unlock(dmabuf->resv);
-	return IS_ERR(bo) ? ERR_CAST(bo) : &bo->tbo.base;
+	return bo;
 }
 
 /*
  * Have the buffer where the card can reach it: at home, or, while somebody else
- * has pinned it in host memory (a dma-buf importer), there. If @evict, others
- * may have to leave for it: those that the caller has not locked.
+ * has it pinned or mapped in host memory (a dma-buf importer), there. If @evict,
+ * others may have to leave for it: those that the caller has not locked.
  */
 int kiln_bo_make_resident_locked(struct kiln_bo *bo, bool evict, bool interruptible)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = interruptible };
 	int ret;
 
-	if (!bo->tbo.pin_count) {
+	if (bo->dmabuf)
+		return kiln_prime_map_locked(bo, interruptible);
+	if (!bo->tbo.pin_count && !bo->num_maps) {
 		if (!(bo->flags & DRM_KILN_BO_HBM))
 			ret = kiln_bo_validate(bo, &kiln_in_system, interruptible);
 		else
@@ -469,14 +472,18 @@ int kiln_bo_make_away_locked(struct kiln_bo *bo, bool interruptible)
 
 static void kiln_gem_free(struct drm_gem_object *gem)
 {
-	kiln_ttm_bo_fini(&to_kiln_bo(gem)->tbo);
+	struct kiln_bo *bo = to_kiln_bo(gem);
+
+	/* No VM has it any more. */
+	if (bo->dmabuf)
+		kiln_prime_detach(bo);
+	kiln_ttm_bo_fini(&bo->tbo);
 }
 
-/* dma-buf attachments: other devices get host pages; the reservation is held. */
-static int kiln_gem_pin(struct drm_gem_object *gem)
+/* Have it in host memory, for others; the reservation is held. */
+int kiln_bo_make_host_locked(struct kiln_bo *bo)
 {
 	struct ttm_operation_ctx ctx = { .interruptible = true };
-	struct kiln_bo *bo = to_kiln_bo(gem);
 	int ret;
 
 	if (bo->tbo.pin_count && kiln_bo_in_hbm(bo))
@@ -486,7 +493,14 @@ static int kiln_gem_pin(struct drm_gem_object *gem)
 		if (ret)
 			return ret;
 	}
-	ret = kiln_ttm_bo_populate(&bo->tbo, &ctx);
+	return kiln_ttm_bo_populate(&bo->tbo, &ctx);
+}
+
+/* For those who cannot be told that it moves. */
+int kiln_bo_pin_locked(struct kiln_bo *bo)
+{
+	int ret = kiln_bo_make_host_locked(bo);
+
 	if (ret)
 		return ret;
 	/* TTM sorts the buffer in by its pins only when it is moved to the tail of its list. */
@@ -495,19 +509,10 @@ static int kiln_gem_pin(struct drm_gem_object *gem)
 	return 0;
 }
 
-static void kiln_gem_unpin(struct drm_gem_object *gem)
+void kiln_bo_unpin_locked(struct kiln_bo *bo)
 {
-	struct kiln_bo *bo = to_kiln_bo(gem);
-
 	ttm_bo_unpin(&bo->tbo);
 	ttm_bo_move_to_lru_tail_unlocked(&bo->tbo);
-}
-
-static struct sg_table *kiln_gem_get_sg_table(struct drm_gem_object *gem)
-{
-	struct ttm_tt *tt = to_kiln_bo(gem)->tbo.ttm;
-
-	return drm_prime_pages_to_sg(gem->dev, tt->pages, tt->num_pages);
 }
 
 /* What was imported, its exporter maps. */
@@ -515,12 +520,12 @@ static int kiln_gem_mmap(struct drm_gem_object *gem, struct vm_area_struct *vma)
 {
 	int ret;
 
-	if (!gem->import_attach)
+	if (!to_kiln_bo(gem)->dmabuf)
 		return drm_gem_ttm_mmap(gem, vma);
 	/* Not every exporter sets them. */
 	vma->vm_private_data = NULL;
 	vma->vm_ops = NULL;
-	ret = dma_buf_mmap(gem->dma_buf, vma, 0);
+	ret = dma_buf_mmap(to_kiln_bo(gem)->dmabuf, vma, 0);
 	/* The exporter holds its own reference. */
 	if (!ret)
 		drm_gem_object_put(gem);
@@ -558,9 +563,7 @@ bool kiln_bo_peek(struct kiln_bo *bo, bool *resident)
 
 static const struct drm_gem_object_funcs kiln_bo_funcs = {
 	.free = kiln_gem_free,
-	.pin = kiln_gem_pin,
-	.unpin = kiln_gem_unpin,
-	.get_sg_table = kiln_gem_get_sg_table,
+	.export = kiln_prime_export,
 	.vmap = drm_gem_ttm_vmap,
 	.vunmap = drm_gem_ttm_vunmap,
 	.mmap = kiln_gem_mmap,

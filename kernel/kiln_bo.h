@@ -7,10 +7,9 @@
 #include <drm/ttm/ttm_bo.h>
 #include <drm/ttm/ttm_placement.h>
 
-struct dma_buf_attachment;
+struct dma_buf;
 struct drm_file;
 struct kiln_device;
-struct sg_table;
 struct kiln_user;
 
 /**
@@ -32,6 +31,12 @@ struct kiln_bo {
 	struct kiln_user *user;
 	/** @link: in kiln_device.bos. */
 	struct list_head link;
+	/** @exported: the dma-buf of it; NULL: there is none. Under the reservation. */
+	struct dma_buf *exported;
+	/** @num_maps: of @exported, which keep it in host memory. Under the reservation. */
+	unsigned int num_maps;
+	/** @dmabuf: which it is an import of; NULL: it is ours. */
+	struct dma_buf *dmabuf;
 	/** @saved: what was in HBM, while the machine sleeps. */
 	void *saved;
 };
@@ -62,8 +67,10 @@ void kiln_bo_destroy_pinned(struct kiln_bo *bo);
 int kiln_bo_make_resident_locked(struct kiln_bo *bo, bool evict, bool interruptible);
 int kiln_bo_make_away_locked(struct kiln_bo *bo, bool interruptible);
 
-struct drm_gem_object *kiln_bo_import(struct drm_device *drm, struct dma_buf_attachment *attach,
-				      struct sg_table *sg);
+struct kiln_bo *kiln_bo_create_import(struct kiln_device *kdev, struct dma_buf *dmabuf);
+int kiln_bo_make_host_locked(struct kiln_bo *bo);
+int kiln_bo_pin_locked(struct kiln_bo *bo);
+void kiln_bo_unpin_locked(struct kiln_bo *bo);
 int kiln_bo_save_hbm(struct kiln_device *kdev);
 void kiln_bo_restore_hbm(struct kiln_device *kdev, bool copy);
 

@@ -6,6 +6,7 @@
 #ifndef KILN_COMPAT_H
 #define KILN_COMPAT_H
 
+#include <linux/dma-buf.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/module.h>
 
@@ -109,6 +110,16 @@ static inline int kiln_ttm_bo_populate(struct ttm_buffer_object *tbo,
 	return ttm_tt_populate(tbo->bdev, tbo->ttm, ctx);
 #endif
 }
+
+/* -------------------------------------------------------------- dma-buf -- */
+
+#ifdef KILN_HAVE_DMA_BUF_INVALIDATE_MAPPINGS
+#define KILN_INVALIDATE_MAPPINGS	invalidate_mappings
+#define kiln_dma_buf_invalidate_mappings	dma_buf_invalidate_mappings
+#else
+#define KILN_INVALIDATE_MAPPINGS	move_notify
+#define kiln_dma_buf_invalidate_mappings	dma_buf_move_notify
+#endif
 
 /* ---------------------------------------------------------------- gpuvm -- */
 

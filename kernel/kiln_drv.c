@@ -19,6 +19,7 @@
 #include "kiln_fdinfo.h"
 #include "kiln_hw.h"
 #include "kiln_pm.h"
+#include "kiln_prime.h"
 #include "kiln_queue.h"
 #include "kiln_share.h"
 #include "kiln_submit.h"
@@ -200,7 +201,7 @@ static const struct drm_driver kiln_driver = {
 	.ioctls = kiln_ioctls,
 	.num_ioctls = ARRAY_SIZE(kiln_ioctls),
 	.fops = &kiln_fops,
-	.gem_prime_import_sg_table = kiln_bo_import,
+	.gem_prime_import = kiln_prime_import,
 	.name = "kiln",
 	.desc = "Kiln accelerator",
 	KILN_DRM_DATE
@@ -312,6 +313,7 @@ static void kiln_remove(struct pci_dev *pdev)
 	kiln_devcoredump_fini(kdev);
 	kiln_queue_release_all(kdev);
 	kiln_admin_fini(kdev);
+	kiln_prime_detach_all(kdev);
 	kiln_tt_unmap_all(kdev);
 }
 

@@ -114,6 +114,8 @@ struct kiln_device {
 	struct list_head mapped;
 	/** @map_lock: of @mapped; innermost of the mutexes, too. */
 	struct mutex map_lock;
+	/** @num_attached: to dma-bufs of others. */
+	atomic_t num_attached;
 
 	/** @queues: by the card's queue number; holds no reference. */
 	struct xarray queues;

@@ -103,20 +103,18 @@ void kiln_tt_unpopulate(struct ttm_device *ttm, struct ttm_tt *tt)
 	ttm_pool_free(&ttm->pool, tt);
 }
 
-/* An imported buffer brings its pages along. */
+/* What is imported has no pages of its own: see kiln_prime.c. */
 int kiln_tt_populate(struct ttm_device *ttm, struct ttm_tt *tt, struct ttm_operation_ctx *ctx)
 {
 	struct kiln_device *kdev = container_of(ttm, struct kiln_device, ttm);
-	struct kiln_tt *ktt = to_kiln_tt(tt);
 	int ret;
 
 	if (tt->page_flags & TTM_TT_FLAG_EXTERNAL)
-		return drm_prime_sg_to_dma_addr_array(tt->sg, ktt->addresses, tt->num_pages) ?
-		       -EINVAL : 0;
+		return 0;
 	ret = ttm_pool_alloc(&ttm->pool, tt, ctx);
 	if (ret)
 		return ret;
-	ret = kiln_tt_map(kdev, ktt);
+	ret = kiln_tt_map(kdev, to_kiln_tt(tt));
 	if (ret)
 		kiln_tt_unpopulate(ttm, tt);
 	return ret;

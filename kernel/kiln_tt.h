@@ -18,7 +18,10 @@ struct kiln_tt {
 	struct ttm_tt base;
 	/** @link: in kiln_device.mapped. */
 	struct list_head link;
-	/** @sg: the pages, mapped for the card; NULL: they are not. Under kiln_device.map_lock. */
+	/**
+	 * @sg: the pages, mapped for the card; NULL: they are not. Under
+	 * kiln_device.map_lock. What is imported has @base.sg.
+	 */
 	struct sg_table *sg;
 	/** @addresses: of each page, for the card; valid while @base is populated. */
 	dma_addr_t *addresses;
