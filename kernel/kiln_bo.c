@@ -218,7 +218,11 @@ int kiln_bo_init(struct kiln_device *kdev)
 		ttm_device_fini(&kdev->ttm);
 		return ret;
 	}
-	return drmm_add_action_or_reset(&kdev->drm, kiln_bo_fini, kdev);
+	ret = drmm_add_action_or_reset(&kdev->drm, kiln_bo_fini, kdev);
+	if (ret)
+		return ret;
+	return kiln_cgroup_register(&kdev->drm, ttm_manager_type(&kdev->ttm, TTM_PL_VRAM), "hbm",
+				    kdev->hbm_bytes);
 }
 
 u64 kiln_bo_hbm_used(struct kiln_device *kdev)

@@ -18,6 +18,10 @@
 
 #include "kiln_config.h"
 
+#ifdef KILN_HAVE_CGROUP_REGION_INIT
+#include <linux/cgroup_dmem.h>
+#endif
+
 #ifdef KILN_HAVE_DRM_DRIVER_DATE
 #define KILN_DRM_DATE	.date = "20261123",
 #else
@@ -108,6 +112,23 @@ static inline int kiln_ttm_bo_populate(struct ttm_buffer_object *tbo,
 	return ttm_bo_populate(tbo, ctx);
 #else
 	return ttm_tt_populate(tbo->bdev, tbo->ttm, ctx);
+#endif
+}
+
+/* With the dmem cgroup, TTM charges what is in @man to who has allocated it. */
+static inline int kiln_cgroup_register(struct drm_device *drm, struct ttm_resource_manager *man,
+				       const char *name, u64 bytes)
+{
+#if defined(KILN_HAVE_CGROUP_REGION_INIT)
+	const struct dmem_cgroup_init init = { .size = bytes };
+
+	man->cg = drmm_cgroup_register_region(drm, name, &init);
+	return PTR_ERR_OR_ZERO(man->cg);
+#elif defined(KILN_HAVE_CGROUP_REGION)
+	man->cg = drmm_cgroup_register_region(drm, name, bytes);
+	return PTR_ERR_OR_ZERO(man->cg);
+#else
+	return 0;
 #endif
 }
 
