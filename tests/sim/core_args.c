@@ -57,6 +57,18 @@ static void memory(struct kiln_device *device)
 	error(kiln_get_fault(NULL, NULL), -EINVAL, "kiln_get_fault() of nothing");
 }
 
+static void shares(struct kiln_device *device)
+{
+	error(kiln_set_share(NULL, &(struct kiln_share){ 0 }), -EINVAL, "kiln_set_share() without a device");
+	error(kiln_set_share(device, NULL), -EINVAL, "without a share");
+	error(kiln_set_share(device, &(struct kiln_share){ .weight = 1025 }), -EINVAL, "of weight 1025");
+	error(kiln_set_share(device, &(struct kiln_share){ .priority = 3 }), -EINVAL, "of priority 3");
+	error(kiln_set_share(device, &(struct kiln_share){ .min_share = 901 }), -EINVAL, "that promises 901");
+	is(kiln_set_share(device, &(struct kiln_share){ .weight = 1024, .priority = KILN_SHARE_LOW, .min_share = 900 }), 0,
+	   "all that there is");
+	is(kiln_set_share(device, &(struct kiln_share){ 0 }), 0, "and back");
+}
+
 static void programs(struct kiln_device *device)
 {
 	struct kiln_program_header good = {
@@ -203,6 +215,7 @@ int main(void)
 	devices();
 	device = open_card();
 	memory(device);
+	shares(device);
 	programs(device);
 	queues(device);
 	commands(device);

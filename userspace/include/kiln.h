@@ -88,6 +88,25 @@ struct kiln_fault_info {
 
 int kiln_get_fault(struct kiln_device *device, struct kiln_fault_info *fault);
 
+enum kiln_share_priority {
+	KILN_SHARE_NORMAL	= 0,
+	KILN_SHARE_LOW		= 1,	/* what others leave */
+	KILN_SHARE_HIGH		= 2,	/* before all others; needs CAP_SYS_NICE */
+};
+
+/* What a device handle gets of the card's time while others want it, too. */
+struct kiln_share {
+	unsigned int weight;		/* 1 to 1024, against theirs; 0: 64 */
+	enum kiln_share_priority priority;
+	unsigned int min_share;		/* promised, in thousandths, up to 900; needs CAP_SYS_NICE, or a limit that grants it */
+};
+
+/*
+ * In force when it returns. -EINVAL; -EPERM: a privilege is missing; -EDQUOT:
+ * an administrator's limit; -ENOSPC: the card has promised too much to others.
+ */
+int kiln_set_share(struct kiln_device *device, const struct kiln_share *share);
+
 /* ---------------------------------------------------------------- memory -- */
 
 enum kiln_placement {

@@ -52,3 +52,24 @@ int kiln_get_fault(struct kiln_device *device, struct kiln_fault_info *fault)
 		return kiln_error(-EINVAL, "kiln_get_fault: an argument is NULL");
 	return device->transport->fault(device, fault);
 }
+
+int kiln_set_share(struct kiln_device *device, const struct kiln_share *share)
+{
+	struct kiln_share s;
+
+	if (!device || !share)
+		return kiln_error(-EINVAL, "kiln_set_share: an argument is NULL");
+	s = *share;
+	if (!s.weight)
+		s.weight = KILN_DEFAULT_WEIGHT;
+	if (s.weight > KILN_MAX_WEIGHT)
+		return kiln_error(-EINVAL, "kiln_set_share: weight %u is above %u",
+				  s.weight, KILN_MAX_WEIGHT);
+	if ((unsigned int)s.priority > KILN_SHARE_HIGH)
+		return kiln_error(-EINVAL, "kiln_set_share: priority %u is not one of enum kiln_share_priority",
+				  (unsigned int)s.priority);
+	if (s.min_share > KILN_MAX_PROMISE)
+		return kiln_error(-EINVAL, "kiln_set_share: min_share %u is above %u thousandths",
+				  s.min_share, KILN_MAX_PROMISE);
+	return device->transport->share(device, &s);
+}

@@ -221,6 +221,36 @@ static int drm_fault(struct kiln_device *device, struct kiln_fault_info *fault)
 	return 0;
 }
 
+static const char *why_no_share(int err)
+{
+	switch (err) {
+	case EPERM:
+		return "high priority, or more min_share than an administrator grants, needs CAP_SYS_NICE";
+	case EDQUOT:
+		return "it is beyond this user's limit";
+	case ENOSPC:
+		return "the card has promised too much to others";
+	default:
+		return strerror(err);
+	}
+}
+
+static int drm_share(struct kiln_device *device, const struct kiln_share *share)
+{
+	struct drm_device *dev = to_drm(device);
+	struct drm_kiln_vm_share s = {
+		.vm_id = dev->vm,
+		.flags = DRM_KILN_SHARE_WEIGHT | DRM_KILN_SHARE_PRIORITY | DRM_KILN_SHARE_MIN_SHARE,
+		.weight = share->weight,
+		.priority = share->priority,
+		.min_share = share->min_share,
+	};
+
+	if (drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_SHARE, &s))
+		return kiln_error(-errno, "%s: not this share: %s", dev->path, why_no_share(errno));
+	return 0;
+}
+
 static int drm_alloc(struct kiln_buffer *buffer)
 {
 	struct drm_device *dev = to_drm(buffer->device);
@@ -354,6 +384,7 @@ const struct kiln_transport kiln_drm_transport = {
 	.close = drm_close,
 	.info = drm_info,
 	.fault = drm_fault,
+	.share = drm_share,
 	.alloc = drm_alloc,
 	.free = drm_free,
 	.map = drm_map,

@@ -15,6 +15,7 @@
 #define KILN_DEFAULT_DEPTH	128
 #define KILN_DEFAULT_WEIGHT	64
 #define KILN_MAX_WEIGHT		1024
+#define KILN_MAX_PROMISE	900
 #define KILN_MAX_LIMIT_MS	10000
 
 #define KILN_ALIGN_UP(x, a)	(((x) + (a) - 1) & ~((a) - 1))

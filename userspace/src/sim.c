@@ -295,6 +295,26 @@ static int sim_fault(struct kiln_device *device, struct kiln_fault_info *fault)
 	return err;
 }
 
+static int sim_share(struct kiln_device *device, const struct kiln_share *share)
+{
+	struct sim_device *dev = to_sim(device);
+	struct kiln_cmd cmd = {
+		.opcode = KILN_ADM_CTX_SHARE,
+		.ctx = {
+			.context = SIM_CONTEXT,
+			.weight = share->weight,
+			.priority = share->priority,
+			.min_share = share->min_share,
+		},
+	};
+	int err;
+
+	pthread_mutex_lock(&dev->driver);
+	err = sim_admin(dev, &cmd);
+	pthread_mutex_unlock(&dev->driver);
+	return err;
+}
+
 static int sim_alloc(struct kiln_buffer *buffer)
 {
 	struct sim_device *dev = to_sim(buffer->device);
@@ -372,6 +392,7 @@ const struct kiln_transport kiln_sim_transport = {
 	.close = sim_close,
 	.info = sim_info,
 	.fault = sim_fault,
+	.share = sim_share,
 	.alloc = sim_alloc,
 	.free = sim_free,
 	.map = sim_map,
