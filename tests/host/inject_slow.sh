@@ -40,14 +40,27 @@ CPUS=${CPUS:-2} KILN_CONSOLE=$dir/console tests/machine/guest -- '
 		wait $heard
 		is "$(tail -n 1 /tmp/event)" "$1 DEVNAME=accel/accel0" "  a uevent says so"
 	}
+	# dumped TEXT: of what was on the card, to be read once
+	dumped() {
+		dump=$(echo /sys/class/devcoredump/devcd*/data)
+		kiln decode-dump "$dump" >/tmp/dump 2>&1
+		ok $? "  it leaves a dump" "status 0" "$(head -n 3 /tmp/dump)"
+		head -n 1 /tmp/dump | grep -qE "$1" && grep -q "^registers" /tmp/dump && grep -A 2 "^firmware log" /tmp/dump | grep -q firmware
+		ok $? "  with a reason, registers and log" "$1" "$(head -n 30 /tmp/dump)"
+		echo 1 >"$dump"
+	}
+	trace=/sys/kernel/tracing
+	echo 1 >$trace/events/kiln/kiln_reset/enable
 	for fault in firmware-crash firmware-hang bad-completion bad-index stuck-dma; do
 		before=$(resets)
 		hear
 		round $fault:after=20 40 -5
 		heard WEDGED=none
+		dumped "has (stopped|no heartbeat)|does not (answer|go away)|keeps|talks nonsense"
 		computes "  the card computes"
 		is "$(resets)" $((before + 1)) "  after one reset"
 	done
+	is "$(grep -c kiln_reset: $trace/trace)" 5 "each was traced"
 	before=$(resets)
 	round lost-irq:after=20 6 0
 	is "$(resets)" "$before" "  nothing was reset"
