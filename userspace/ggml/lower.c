@@ -139,16 +139,6 @@ uint64_t dense_copy(struct lower *l, const struct ggml_tensor *t, enum kiln_type
 	return to.addr;
 }
 
-void lower_graph(struct lower *l)
-{
-	l->rope.positions = NULL;
-	while (l->rope.retired_count)
-		kiln_free(l->rope.retired[--l->rope.retired_count]);
-	l->res = 0;
-	l->commands = 0;
-	l->cycles = 0;
-}
-
 int lower_node(struct lower *l, const struct ggml_tensor *node)
 {
 	l->scratch_turn = 0;
@@ -201,11 +191,22 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_softmax(l, node);
 	case GGML_OP_NORM:
 	case GGML_OP_RMS_NORM:
+	case GGML_OP_L2_NORM:
 		return lower_norm(l, node);
+	case GGML_OP_RMS_NORM_BACK:
+		return lower_norm_back(l, node);
+	case GGML_OP_CUMSUM:
+		return lower_cumsum(l, node);
+	case GGML_OP_SOFT_MAX_BACK:
+		return lower_softmax_back(l, node);
+	case GGML_OP_SET_ROWS:
+		return lower_set_rows(l, node);
+	case GGML_OP_GET_ROWS_BACK:
+		return lower_get_rows_back(l, node);
+	case GGML_OP_ADD_ID:
+		return lower_add_id(l, node);
 	case GGML_OP_GROUP_NORM:
 		return lower_group_norm(l, node);
-	case GGML_OP_L2_NORM:
-		return lower_l2_norm(l, node);
 	case GGML_OP_SUM:
 	case GGML_OP_SUM_ROWS:
 	case GGML_OP_MEAN:

@@ -16,15 +16,6 @@
 
 #define MAX_SCRATCH	24
 #define MAX_CONSTANTS	64
-#define MAX_RETIRED	32
-
-/* Cosines and sines of a graph's positions, which all its layers share */
-struct rope_table {
-	const struct ggml_tensor *positions, *factors;	/* of which; NULL: none is there */
-	int32_t params[16];
-	struct kiln_buffer *memory, *retired[MAX_RETIRED];	/* too small, until the graph ends */
-	unsigned int retired_count;
-};
 
 struct lower {
 	struct kiln_ops *ops;
@@ -34,7 +25,6 @@ struct lower {
 	uint64_t scratch_used;		/* of that */
 	struct kiln_buffer *constants[MAX_CONSTANTS];
 	uint64_t constants_used;	/* of the last of them */
-	struct rope_table rope;
 	unsigned int commands;		/* that have completed */
 	uint64_t cycles;
 	int res;			/* of the first that failed */
@@ -56,8 +46,6 @@ uint64_t lower_scratch(struct lower *l, uint64_t bytes);
  */
 uint64_t lower_constants(struct lower *l, const float *values, unsigned int count);
 
-/* Before the first node of a graph: what was kept for the nodes of the one before is not valid. */
-void lower_graph(struct lower *l);
 int lower_node(struct lower *l, const struct ggml_tensor *node);
 
 /* elements.c */
@@ -74,15 +62,17 @@ int lower_fill(struct lower *l, const struct ggml_tensor *node);
 
 /* rows.c */
 int lower_softmax(struct lower *l, const struct ggml_tensor *node);
-/* mask times the slope of each head, fp32 [mask batches, heads, rows, columns] */
-int slope_mask(struct lower *l, const struct ggml_tensor *mask, uint32_t heads, float max_bias,
-	       struct kiln_tensor *out);
+int lower_softmax_back(struct lower *l, const struct ggml_tensor *node);
 int lower_norm(struct lower *l, const struct ggml_tensor *node);
+int lower_norm_back(struct lower *l, const struct ggml_tensor *node);
+int lower_cumsum(struct lower *l, const struct ggml_tensor *node);
 int lower_group_norm(struct lower *l, const struct ggml_tensor *node);
-int lower_l2_norm(struct lower *l, const struct ggml_tensor *node);
 int lower_reduce(struct lower *l, const struct ggml_tensor *node);
 int lower_top(struct lower *l, const struct ggml_tensor *node);
 int lower_get_rows(struct lower *l, const struct ggml_tensor *node);
+int lower_set_rows(struct lower *l, const struct ggml_tensor *node);
+int lower_get_rows_back(struct lower *l, const struct ggml_tensor *node);
+int lower_add_id(struct lower *l, const struct ggml_tensor *node);
 
 /* rope.c */
 int lower_rope(struct lower *l, const struct ggml_tensor *node);

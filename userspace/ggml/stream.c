@@ -34,12 +34,10 @@ static void stream_free(ggml_backend_t backend)
 
 	kiln_queue_destroy(s->queue);
 	kiln_ops_destroy(s->lower.ops);
-	lower_graph(&s->lower);
 	for (int i = 0; i < MAX_SCRATCH; i++)
 		kiln_free(s->lower.scratch[i]);
 	for (int i = 0; i < MAX_CONSTANTS; i++)
 		kiln_free(s->lower.constants[i]);
-	kiln_free(s->lower.rope.memory);
 	free(s);
 }
 
@@ -59,7 +57,9 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 	struct lower *l = &s->lower;
 	int count = ggml_graph_n_nodes(graph), err = 0;
 
-	lower_graph(l);
+	l->res = 0;
+	l->commands = 0;
+	l->cycles = 0;
 	kiln_ops_hold(l->ops);
 	for (int i = 0; i < count && !err; i++) {
 		const struct ggml_tensor *node = ggml_graph_node(graph, i);
