@@ -145,6 +145,10 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 	l->scratch_used = 0;
 	if (ggml_is_empty(node))
 		return 0;
+	/* To libkiln, a dimension of 0 is one of 1. */
+	for (int i = 0; i < GGML_MAX_SRC; i++)
+		if (node->src[i] && ggml_is_empty(node->src[i]))
+			return node->op == GGML_OP_SET_ROWS ? 0 : -ENOTSUP;
 	switch (node->op) {
 	case GGML_OP_NONE:
 	case GGML_OP_RESHAPE:
@@ -222,6 +226,8 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_rope(l, node);
 	case GGML_OP_MUL_MAT:
 		return lower_matmul(l, node);
+	case GGML_OP_MUL_MAT_ID:
+		return lower_matmul_id(l, node);
 	case GGML_OP_OUT_PROD:
 		return lower_out_prod(l, node);
 	case GGML_OP_FLASH_ATTN_EXT:

@@ -79,6 +79,7 @@ int lower_rope(struct lower *l, const struct ggml_tensor *node);
 
 /* matmul.c */
 int lower_matmul(struct lower *l, const struct ggml_tensor *node);
+int lower_matmul_id(struct lower *l, const struct ggml_tensor *node);
 int lower_out_prod(struct lower *l, const struct ggml_tensor *node);
 
 /* attention.c */

@@ -6,6 +6,10 @@
  */
 #include "lower.h"
 
+/* Of a command that goes by experts: multiplications, and rows */
+#define MAX_EXPERT_WORK	(1ull << 28)
+#define MAX_EXPERT_ROWS	256u
+
 /* What the product of weights of this type is computed in; 0: it is not. */
 static enum kiln_type product_type(enum ggml_type weights)
 {
@@ -58,6 +62,12 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 	if (!type || node->type != GGML_TYPE_F32 || !product_type(x->type) ||
 	    !ggml_is_contiguous(node))
 		return -ENOTSUP;
+	/* Weights as they are stored, in one command */
+	if (w->type != x->type) {
+		err = SUBMIT(l, kiln_linear, .x = view(x), .w = view(w), .out = view(node));
+		if (!err)
+			return 0;
+	}
 	err = matrix_of(l, w, type, &wm);
 	if (!err)
 		err = matrix_of(l, x, type, &xm);
@@ -78,6 +88,40 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 			     .stride_a = xm.nb[2] / es, .stride_b = wm.nb[2] / es, .stride_c = out,
 			     .outer_a = xm.nb[2] / es * repeat2, .outer_b = wm.nb[2] / es,
 			     .outer_c = out * repeat2);
+	return err;
+}
+
+/*
+ * dst[t][u][i] = sum over k of src0[ids[t][u]][i][k] * src1[t][u or 0][k]: an expert for
+ * each row
+ */
+int lower_matmul_id(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *w = node->src[0], *x = node->src[1], *ids = node->src[2];
+
+	uint64_t used = ids->ne[0], tokens = MAX_EXPERT_WORK / (w->ne[0] * w->ne[1] * used);
+	int err = 0;
+
+	if (node->type != GGML_TYPE_F32 || ids->type != GGML_TYPE_I32)
+		return -ENOTSUP;
+	/* Tokens at a time, so that no command runs into its queue's limit */
+	if (tokens > MAX_EXPERT_ROWS / used)
+		tokens = MAX_EXPERT_ROWS / used;
+	if (!tokens)
+		tokens = 1;
+	for (int64_t t = 0; t < node->ne[2] && !err; t += tokens) {
+		struct kiln_linear part = {
+			.x = view(x), .w = view(w), .ids = view(ids), .out = view(node),
+		};
+
+		if (t + (int64_t)tokens > node->ne[2])
+			tokens = node->ne[2] - t;
+		part.x.dim[1] = part.out.dim[1] = part.ids.dim[2] = tokens;
+		part.x.addr += t * x->nb[2];
+		part.out.addr += t * node->nb[2];
+		part.ids.addr += t * ids->nb[1];
+		err = kiln_linear(l->ops, &part, lower_done, l);
+	}
 	return err;
 }
 

@@ -201,6 +201,9 @@ int lower_get_rows(struct lower *l, const struct ggml_tensor *node)
 
 int lower_set_rows(struct lower *l, const struct ggml_tensor *node)
 {
+	/* One row in each of several batches does not come out right in kiln_set_rows(). */
+	if (node->src[0]->ne[1] == 1 && node->src[0]->ne[2] * node->src[0]->ne[3] > 1)
+		return -ENOTSUP;
 	return SUBMIT(l, kiln_set_rows, .src = view(node->src[0]), .index = index_of(node->src[1]),
 		      .out = view(node));
 }
@@ -208,12 +211,18 @@ int lower_set_rows(struct lower *l, const struct ggml_tensor *node)
 /* Gradients of looked up rows are added where they came from. */
 int lower_get_rows_back(struct lower *l, const struct ggml_tensor *node)
 {
+	struct kiln_tensor gradients = view(node->src[0]), index = index_of(node->src[1]);
 	float nothing = 0;
 	uint64_t at = lower_constants(l, &nothing, 1);
-	int err = copy(l, dense(KILN_TYPE_F32, at, 1, 1, 1, 1), view(node));
+	int err;
 
-	return err ? err : SUBMIT(l, kiln_set_rows, .src = view(node->src[0]), .add = true,
-				  .index = index_of(node->src[1]), .out = view(node));
+	if (index.dim[2] != 1 || index.dim[1] != 1)
+		return -ENOTSUP;
+	/* There may be more rows of them than indices. */
+	gradients.dim[2] = index.dim[3];
+	err = copy(l, dense(KILN_TYPE_F32, at, 1, 1, 1, 1), view(node));
+	return err ? err : SUBMIT(l, kiln_set_rows, .src = gradients, .add = true, .index = index,
+				  .out = view(node));
 }
 
 /* dst[i0][i1][i2] = a + b[ids[i1][i2]] */
