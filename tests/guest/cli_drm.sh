@@ -42,6 +42,8 @@ result $? "no HBM stays in use" || { echo "# expected $before"; echo "# got $(us
 
 echo 2 >$forbid
 try 0 'through ioctl' run matmul --m 64 --n 64 --k 64 --check
+[ "$(grep -c 'kiln: /dev/accel/accel0: io_uring is forbidden here' "$dir/log")" = 1 ]
+result $? "it says once that io_uring is forbidden" || sed 's/^/# got /' "$dir/log"
 try 1 'io_uring is forbidden' run matmul --m 64 --n 64 --k 64 --submit uring
 echo 0 >$forbid
 try 0 'through io_uring' run matmul --m 64 --n 64 --k 64 --check

@@ -114,7 +114,7 @@ static void queues(struct kiln_device *device)
 		{ "depth 8192", { .depth = 8192 } },
 		{ "weight 1025", { .weight = 1025 } },
 		{ "limit 10001 ms", { .limit_ms = 10001 } },
-		{ "way 3", { .way = (enum kiln_submit_way)3 } },
+		{ "way 4", { .way = (enum kiln_submit_way)4 } },
 	};
 	struct kiln_queue *queue = (void *)1;
 

@@ -156,6 +156,7 @@ enum kiln_submit_way {
 	KILN_SUBMIT_AUTO	= 0,	/* io_uring, or the ioctl where io_uring is forbidden */
 	KILN_SUBMIT_URING	= 1,
 	KILN_SUBMIT_IOCTL	= 2,
+	KILN_SUBMIT_CALLER	= 3,	/* "drm" only: by a ring of your own, see kiln_prep_exec() */
 };
 
 struct kiln_queue_attr {
@@ -165,7 +166,10 @@ struct kiln_queue_attr {
 	enum kiln_submit_way way;	/* ignored by "sim" */
 };
 
-/* attr may be NULL. -EINVAL, -ENOMEM, -ENOSPC the card has none left, -EPERM io_uring is forbidden. */
+/*
+ * attr may be NULL. -EINVAL, -ENOMEM, -ENOSPC the card has none left, -EPERM io_uring is forbidden
+ * (KILN_SUBMIT_AUTO says so on stderr, once for a device, and uses the ioctl).
+ */
 int kiln_queue_create(struct kiln_device *device,
 		      const struct kiln_queue_attr *attr,
 		      struct kiln_queue **queue);
@@ -175,7 +179,7 @@ void kiln_queue_destroy(struct kiln_queue *queue);
 
 struct kiln_device *kiln_queue_device(struct kiln_queue *queue);
 
-/* "uring", "ioctl" or "sim": what it really uses. */
+/* "uring", "ioctl", "caller" or "sim": what it really uses. */
 const char *kiln_queue_way(const struct kiln_queue *queue);
 
 /*
@@ -235,6 +239,46 @@ int kiln_drain(struct kiln_queue *queue);
  * descriptor is readable.
  */
 int kiln_queue_fd(struct kiln_queue *queue);
+
+/* ---------------------------------------------------------- a ring of yours -- */
+
+/*
+ * A server that has an io_uring already takes Kiln's commands into it, beside
+ * its sockets and files: the ring has IORING_SETUP_SQE128 and _CQE32, the queue
+ * KILN_SUBMIT_CALLER, and kiln_submit(), kiln_wait() and callbacks are not used.
+ *
+ *	sqe = io_uring_get_sqe(&ring);
+ *	kiln_prep_exec(sqe, fd, queue, &command);
+ *	io_uring_sqe_set_data(sqe, request);
+ *	io_uring_submit(&ring);
+ *	...
+ *	kiln_parse_cqe(cqe, &result);
+ *
+ * fd is kiln_device_fd(), or, with IOSQE_FIXED_FILE among the SQE's flags, its
+ * index among the ring's registered files, which is cheaper. With a ring of
+ * mixed sizes (Linux 7: IORING_SETUP_SQE_MIXED and _CQE_MIXED) the SQE must be
+ * one of 128 bytes, and its opcode is changed to IORING_OP_URING_CMD128.
+ *
+ * Links, drains, SQPOLL, IOPOLL work as with any command. The queue has to
+ * outlive its commands; kiln_queue_destroy() ends them with -ECANCELED, and the
+ * ring has their CQEs.
+ */
+struct io_uring_sqe;
+struct io_uring_cqe;
+
+/* The card's descriptor, the device's own. -ENOTSUP: "sim" has none. */
+int kiln_device_fd(struct kiln_device *device);
+
+/*
+ * Fill in all 128 bytes of an SQE; its user_data and flags are 0 and yours to
+ * set afterwards. command->done and ->user must be NULL. -EINVAL: nothing is
+ * filled in.
+ */
+int kiln_prep_exec(struct io_uring_sqe *sqe, int fd, struct kiln_queue *queue,
+		   const struct kiln_command *command);
+
+/* What a big CQE says. */
+void kiln_parse_cqe(const struct io_uring_cqe *cqe, struct kiln_result *result);
 
 #ifdef __cplusplus
 }

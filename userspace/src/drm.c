@@ -360,8 +360,14 @@ static int drm_queue_create(struct kiln_device *device,
 	struct drm_queue *q = NULL;
 	int err = -EPERM;
 
-	if (attr->way != KILN_SUBMIT_IOCTL)
+	if (attr->way == KILN_SUBMIT_CALLER)
+		err = drm_caller_create(dev, attr, &q);
+	else if (attr->way != KILN_SUBMIT_IOCTL)
 		err = drm_uring_create(dev, attr, &q);
+	if (attr->way == KILN_SUBMIT_AUTO && err == -EPERM &&
+	    !atomic_flag_test_and_set(&dev->told))
+		fprintf(stderr, "kiln: %s: io_uring is forbidden here (sysctl kernel.io_uring_disabled, or a seccomp filter): commands go by ioctl, which takes a system call more for each wait\n",
+			dev->path);
 	if (attr->way == KILN_SUBMIT_IOCTL ||
 	    (attr->way == KILN_SUBMIT_AUTO && err == -EPERM))
 		err = drm_ioctl_create(dev, attr, &q);

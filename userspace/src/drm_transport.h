@@ -3,6 +3,8 @@
 #ifndef KILN_DRM_TRANSPORT_H
 #define KILN_DRM_TRANSPORT_H
 
+#include <stdatomic.h>
+
 #include <kiln_accel.h>
 
 #include "transport.h"
@@ -12,6 +14,7 @@ struct drm_device {
 	int fd;
 	uint32_t vm;
 	char path[64];
+	atomic_flag told;		/* that io_uring is forbidden */
 };
 
 /* Its head is the way's own queue's head. */
@@ -36,5 +39,7 @@ int drm_uring_create(struct drm_device *dev, const struct kiln_queue_attr *attr,
 		     struct drm_queue **queue);
 int drm_ioctl_create(struct drm_device *dev, const struct kiln_queue_attr *attr,
 		     struct drm_queue **queue);
+int drm_caller_create(struct drm_device *dev, const struct kiln_queue_attr *attr,
+		      struct drm_queue **queue);
 
 #endif

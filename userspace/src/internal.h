@@ -88,5 +88,6 @@ uint32_t kiln_queue_take(struct kiln_queue *queue, const struct kiln_command *co
 void kiln_queue_untake(struct kiln_queue *queue, uint32_t slot);
 void kiln_queue_done(struct kiln_queue *queue, uint32_t slot, int res,
 		     uint64_t cycles);
+int kiln_check_command(const struct kiln_queue *queue, const struct kiln_command *command);
 
 #endif

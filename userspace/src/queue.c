@@ -153,7 +153,7 @@ int kiln_queue_create(struct kiln_device *device,
 	if (a.limit_ms > KILN_MAX_LIMIT_MS)
 		return kiln_error(-EINVAL, "kiln_queue_create: limit_ms %u is above %u",
 				  a.limit_ms, KILN_MAX_LIMIT_MS);
-	if ((unsigned int)a.way > KILN_SUBMIT_IOCTL)
+	if ((unsigned int)a.way > KILN_SUBMIT_CALLER)
 		return kiln_error(-EINVAL, "kiln_queue_create: way %u is not one of enum kiln_submit_way",
 				  (unsigned int)a.way);
 	return device->transport->queue_create(device, &a, queue);
@@ -190,8 +190,7 @@ unsigned int kiln_pending(const struct kiln_queue *queue)
 	return queue->in_flight + queue->finished_count;
 }
 
-static int check_command(const struct kiln_queue *queue,
-			 const struct kiln_command *c)
+int kiln_check_command(const struct kiln_queue *queue, const struct kiln_command *c)
 {
 	if (c->program && c->program->device != queue->device)
 		return kiln_error(-EINVAL, "kiln_submit: the program was loaded on another device");
@@ -221,7 +220,7 @@ int kiln_submit(struct kiln_queue *queue, const struct kiln_command *commands,
 	if (queue->closing)
 		return kiln_error(-ECANCELED, "kiln_submit: the queue is being destroyed");
 
-	while (good < count && !(bad = check_command(queue, &commands[good])))
+	while (good < count && !(bad = kiln_check_command(queue, &commands[good])))
 		good++;
 
 	/* HBM is mapped write-combined: what was written there comes before the command. */
