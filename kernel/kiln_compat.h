@@ -73,6 +73,11 @@ static inline const void *kiln_uring_ring(struct io_uring_cmd *cmd)
 	return cmd_to_io_kiocb(cmd)->ctx;
 }
 
+static inline u64 kiln_uring_user_data(struct io_uring_cmd *cmd)
+{
+	return cmd_to_io_kiocb(cmd)->cqe.user_data;
+}
+
 /* The 80 bytes of an SQE128; IO_URING_F_SQE128 has been checked. */
 #ifdef KILN_HAVE_URING_SQE128_CMD
 #define kiln_uring_payload(cmd, type)	io_uring_sqe128_cmd((cmd)->sqe, type)
@@ -80,6 +85,9 @@ static inline const void *kiln_uring_ring(struct io_uring_cmd *cmd)
 #define kiln_uring_payload(cmd, type) \
 	((const type *)io_uring_sqe_cmd((cmd)->sqe))
 #endif
+
+/* The 16 bytes that every SQE has. */
+#define kiln_uring_short_payload(ucmd, type)	((const type *)(ucmd)->sqe->cmd)
 
 /* ------------------------------------------------------------------ TTM -- */
 

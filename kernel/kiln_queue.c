@@ -6,6 +6,7 @@
 #include <drm/drm_drv.h>
 #include <drm/drm_print.h>
 
+#include "kiln_compat.h"
 #include "kiln_drv.h"
 #include "kiln_fault.h"
 #include "kiln_fence.h"
@@ -325,6 +326,16 @@ static void kiln_queue_cancel_work(struct work_struct *work)
 	}
 }
 
+static void kiln_queue_cancel_locked(struct kiln_queue *queue, struct kiln_slot *slot)
+{
+	if (slot->cancel)
+		return;
+	slot->cancel = true;
+	/* A reserved one is ended by its submitter, who looks at slot->cancel. */
+	if (slot->state == KILN_SLOT_SUBMITTED)
+		queue_work(queue->kdev->wq, &queue->cancel_work);
+}
+
 /*
  * The command, of which the caller has a reference, is not wanted any more. Any
  * context. If it has ended, its slot is free or another's, and nothing happens.
@@ -335,13 +346,31 @@ void kiln_queue_cancel(struct kiln_queue *queue, u16 index, struct io_uring_cmd 
 	unsigned long flags;
 
 	spin_lock_irqsave(&queue->lock, flags);
-	if (slot->state != KILN_SLOT_FREE && slot->ucmd == ucmd && !slot->cancel) {
-		slot->cancel = true;
-		/* A reserved one is ended by its submitter, who looks at slot->cancel. */
-		if (slot->state == KILN_SLOT_SUBMITTED)
-			queue_work(queue->kdev->wq, &queue->cancel_work);
-	}
+	if (slot->state != KILN_SLOT_FREE && slot->ucmd == ucmd)
+		kiln_queue_cancel_locked(queue, slot);
 	spin_unlock_irqrestore(&queue->lock, flags);
+}
+
+/* The same for all commands of @ucmd's ring with this user_data. False: there is none. */
+bool kiln_queue_cancel_like(struct kiln_queue *queue, struct io_uring_cmd *ucmd, u64 user_data)
+{
+	bool any = false;
+	u32 i;
+
+	spin_lock_irq(&queue->lock);
+	for (i = 0; i < queue->depth; i++) {
+		struct kiln_slot *slot = &queue->slots[i];
+
+		/* Its command is there as long as the slot is not free. */
+		if (slot->state == KILN_SLOT_FREE || !slot->ucmd ||
+		    kiln_uring_ring(slot->ucmd) != kiln_uring_ring(ucmd) ||
+		    kiln_uring_user_data(slot->ucmd) != user_data)
+			continue;
+		kiln_queue_cancel_locked(queue, slot);
+		any = true;
+	}
+	spin_unlock_irq(&queue->lock);
+	return any;
 }
 
 static void kiln_queue_expire(struct kiln_queue *queue, int error)

@@ -225,6 +225,7 @@ void kiln_queue_end_locked(struct kiln_queue *queue, struct kiln_slot *slot, int
 			   struct kiln_ended *ended);
 void kiln_queue_tell(struct kiln_ended *ended);
 void kiln_queue_cancel(struct kiln_queue *queue, u16 index, struct io_uring_cmd *ucmd);
+bool kiln_queue_cancel_like(struct kiln_queue *queue, struct io_uring_cmd *ucmd, u64 user_data);
 
 int kiln_queue_create_ioctl(struct drm_device *drm, void *data, struct drm_file *file);
 int kiln_queue_destroy_ioctl(struct drm_device *drm, void *data, struct drm_file *file);

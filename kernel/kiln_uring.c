@@ -149,7 +149,31 @@ static noinline int kiln_uring_submit_wait(struct kiln_queue *queue,
 	return ret;
 }
 
-/* file_operations.uring_cmd: one struct drm_kiln_exec. */
+static int kiln_uring_cancel(struct io_uring_cmd *ucmd, unsigned int issue_flags)
+{
+	const struct drm_kiln_uring_cancel *payload =
+		kiln_uring_short_payload(ucmd, struct drm_kiln_uring_cancel);
+	struct drm_file *file = ucmd->file->private_data;
+	struct kiln_device *kdev = to_kiln_device(file->minor->dev);
+	u64 user_data = READ_ONCE(payload->user_data);
+	u32 queue_id = READ_ONCE(payload->queue_id);
+	u32 pad = READ_ONCE(payload->pad);
+	struct kiln_queue *queue;
+	bool found;
+
+	if (pad)
+		return kiln_bad(kdev, -EINVAL, "pad %#x", pad);
+	if (issue_flags & IO_URING_F_IOPOLL)
+		return kiln_bad(kdev, -EOPNOTSUPP, "a polled command cannot be taken back");
+	queue = kiln_queue_get(file->driver_priv, queue_id);
+	if (!queue)
+		return kiln_bad(kdev, -ENOENT, "queue_id %u", queue_id);
+	found = kiln_queue_cancel_like(queue, ucmd, user_data);
+	kiln_queue_put(queue);
+	return found ? 0 : -ENOENT;
+}
+
+/* file_operations.uring_cmd: one struct drm_kiln_exec, or drm_kiln_uring_cancel. */
 int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 {
 	struct drm_file *file = ucmd->file->private_data;
@@ -167,13 +191,15 @@ int kiln_uring_cmd(struct io_uring_cmd *ucmd, unsigned int issue_flags)
 		return 0;
 	}
 
+	if (ucmd->flags & IORING_URING_CMD_MASK)
+		return kiln_bad(kdev, -EINVAL, "uring_cmd_flags %#x", ucmd->flags);
+	if (unlikely(ucmd->cmd_op == DRM_KILN_URING_CANCEL))
+		return kiln_uring_cancel(ucmd, issue_flags);
 	if (ucmd->cmd_op != DRM_KILN_URING_EXEC)
 		return kiln_bad(kdev, -EINVAL, "cmd_op %#x", ucmd->cmd_op);
 	/* Without it there are 16 bytes, and whatever comes behind. */
 	if (!(issue_flags & IO_URING_F_SQE128))
 		return kiln_bad(kdev, -EINVAL, "SQE without SQE128");
-	if (ucmd->flags & IORING_URING_CMD_MASK)
-		return kiln_bad(kdev, -EINVAL, "uring_cmd_flags %#x", ucmd->flags);
 
 	/* The SQE may be in user memory: each field is read once, and never again. */
 	payload = kiln_uring_payload(ucmd, struct drm_kiln_exec);

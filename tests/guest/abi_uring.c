@@ -124,7 +124,6 @@ static void test_fields(void)
 	struct io_uring_sqe *sqe;
 	struct io_uring ring;
 	uint64_t extra = 1;
-	int ret;
 
 	make_ring(&ring, 16, RING_FLAGS);
 #define REFUSED(error, what, ...) do { \
@@ -156,7 +155,7 @@ static void test_fields(void)
 
 	e = nop();
 	sqe = prepare(&ring, &e, 1);
-	sqe->cmd_op = 0x4b02;
+	sqe->cmd_op = 0x4b03;
 	io_uring_submit(&ring);
 	is(reap(&ring, 5, NULL, NULL), -EINVAL, "uring: cmd_op");
 	io_uring_register_buffers(&ring, &(struct iovec) { .iov_base = buffer, .iov_len = 4096 }, 1);
@@ -232,6 +231,82 @@ static void test_polled(void)
 	signal_value(1);
 	e = nop();
 	is(run(&ring, &e), 0, "polled: after a ring that was closed in flight");
+	io_uring_queue_exit(&ring);
+}
+
+static int take_back(struct io_uring *ring, uint32_t id, uint32_t pad, uint64_t data)
+{
+	struct drm_kiln_exec none = { 0 };
+	struct io_uring_sqe *sqe = prepare(ring, &none, 1000);
+
+	sqe->cmd_op = DRM_KILN_URING_CANCEL;
+	*(struct drm_kiln_uring_cancel *)sqe->cmd = (struct drm_kiln_uring_cancel) {
+		.queue_id = id, .pad = pad, .user_data = data,
+	};
+	return io_uring_submit(ring);
+}
+
+/* Results by user_data of count completions; 1000 is the answer of take_back(). */
+static void collect(struct io_uring *ring, int count, int *res, int *answer)
+{
+	while (count--) {
+		uint64_t data = 0;
+		int r = reap(ring, 20, &data, NULL);
+
+		if (data == 1000)
+			*answer = r;
+		else
+			res[data & 7] = r;
+	}
+}
+
+static void test_take_back(void)
+{
+	int res[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, answer = 1;
+	struct drm_kiln_exec e = waiter(1000);
+	struct io_uring ring, other;
+
+	memory[0] = 0;
+	make_ring(&ring, 16, RING_FLAGS);
+	make_ring(&other, 16, RING_FLAGS | IORING_SETUP_IOPOLL);
+	for (int i = 0; i < 4; i++)
+		prepare(&ring, &e, i < 3 ? i : 1);
+	io_uring_submit(&ring);
+	take_back(&ring, queue, 0, 7);
+	collect(&ring, 1, res, &answer);
+	is(answer, -ENOENT, "take back: no such user_data");
+	take_back(&ring, 999, 0, 1);
+	collect(&ring, 1, res, &answer);
+	is(answer, -ENOENT, "take back: no such queue");
+	take_back(&ring, queue, 5, 1);
+	collect(&ring, 1, res, &answer);
+	is(answer, -EINVAL, "take back: pad");
+	take_back(&other, queue, 0, 1);
+	collect(&other, 1, res, &answer);
+	is(answer, -EOPNOTSUPP, "take back: from a ring with IOPOLL");
+	io_uring_queue_exit(&other);
+	make_ring(&other, 16, IORING_SETUP_CQE32);
+	take_back(&other, queue, 0, 1);
+	collect(&other, 1, res, &answer);
+	is(answer, -ENOENT, "take back: nothing of another ring, which has small SQEs");
+	io_uring_queue_exit(&other);
+	is(res[0] + res[1] + res[2], 3, "take back: nothing has ended by all that");
+
+	take_back(&ring, queue, 0, 1);
+	collect(&ring, 3, res, &answer);
+	is(answer, 0, "take back: two with this user_data");
+	is(res[1], -ECANCELED, "take back: they end");
+	is(res[0] + res[2], 2, "take back: the others do not");
+	take_back(&ring, queue, 0, 0);
+	collect(&ring, 2, res, &answer);
+	is(res[0], -ECANCELED, "take back: the one that is first in the queue");
+	signal_value(1000);
+	collect(&ring, 1, res, &answer);
+	is(res[2], 0, "take back: what is left goes on");
+	is(reap(&ring, 0.05, NULL, NULL), -ETIME, "take back: no completion twice");
+	take_back(&ring, queue, 0, 2);
+	collect(&ring, 1, res, &answer);
+	is(answer, -ENOENT, "take back: it has ended");
 	io_uring_queue_exit(&ring);
 }
 
@@ -441,6 +516,7 @@ int main(void)
 	test_basic(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, "defer");
 	test_fields();
 	test_polled();
+	test_take_back();
 	test_cancel();
 	test_full(0, "full");
 	test_full(IORING_SETUP_SQPOLL, "full, sqpoll");

@@ -404,6 +404,31 @@ struct drm_kiln_exec {
 /** DRM_KILN_URING_EXEC - cmd_op of an IORING_OP_URING_CMD; needs SQE128, CQE32. */
 #define DRM_KILN_URING_EXEC	0x4b01
 
+/** DRM_KILN_URING_CANCEL - cmd_op of an IORING_OP_URING_CMD: &struct drm_kiln_uring_cancel. */
+#define DRM_KILN_URING_CANCEL	0x4b02
+
+/**
+ * struct drm_kiln_uring_cancel - take one command of the same ring back
+ *
+ * IORING_OP_ASYNC_CANCEL reaches a command only while it waits for room in a
+ * full queue; this reaches it once the queue has it. Of several with this
+ * user_data, all are taken back. Each completes as ever: with -ECANCELED when
+ * the card has let go of it, or with its result if that comes first.
+ *
+ * Stands at the beginning of the command area; any size of SQE will do.
+ *
+ * Errors: -ENOENT no such @queue_id, or no such command in flight; -EINVAL @pad
+ * not zero; -EOPNOTSUPP the ring has IOPOLL, whose commands cannot be taken back.
+ */
+struct drm_kiln_uring_cancel {
+	/** @queue_id: of the queue. */
+	__u32 queue_id;
+	/** @pad: zero. */
+	__u32 pad;
+	/** @user_data: of the command's SQE. */
+	__u64 user_data;
+};
+
 /**
  * struct drm_kiln_submit - the same commands by ioctl
  *
