@@ -167,6 +167,47 @@ static void quantised(void)
 	}
 }
 
+/* Windows of 3 x 3, one of two, of an image of five channels: each becomes a row. */
+static void windows(enum kiln_type to)
+{
+	const uint32_t out[4] = { 1, 4, 6, 45 };
+	struct kiln_tensor image, rows;
+	struct kiln_strided d = {
+		.from = KILN_TYPE_F32, .to = to, .dims = 5, .dim = { 4, 6, 5, 3, 3 },
+		.src_stride = { 2 * 13, 2, 9 * 13, 13, 1 }, .dst_stride = { 6 * 45, 45, 9, 3, 1 },
+	};
+	struct outcome outcome = { 0 };
+	bool good;
+
+	start_case();
+	image = dense_of(KILN_TYPE_F32, 1, 5, 9, 13);
+	rows = tensor_of(to, out, orders[0], 0, 1);
+	fill_normal(&image, 1);
+	clear_result(&rows);
+	upload_room();
+	d.src = image.addr;
+	d.dst = rows.addr;
+	good = !run_case(kiln_copy_strided(ops, &d, on_done, &outcome), &outcome);
+	EACH(at, out) {
+		const uint32_t from[4] = { 0, at[3] / 9, 2 * at[1] + at[3] / 3 % 3, 2 * at[2] + at[3] % 3 };
+		double want = value_of(&image, from), got = result_of(&rows, at);
+
+		set_value(&rows, at, want);
+		if (good && got != value_of(&rows, at)) {
+			printf("# %u %u %u: expected %.9g, got %.9g\n", at[1], at[2], at[3], want, got);
+			good = false;
+		}
+	}
+	good = good && gaps_untouched(&rows);
+	ok(good, "windows of an image as rows of %s", any_type_name(to));
+	d.dims = 13;
+	ok(kiln_copy_strided(ops, &d, NULL, NULL) == -EINVAL, "refused: %s", kiln_last_error());
+	d.dims = 5, d.dim[2] = 0;
+	ok(kiln_copy_strided(ops, &d, NULL, NULL) == -EINVAL, "refused: %s", kiln_last_error());
+	d.dim[2] = 5, d.to = KILN_TYPE_Q8_0;
+	ok(kiln_copy_strided(ops, &d, NULL, NULL) == -ENOTSUP, "refused: %s", kiln_last_error());
+}
+
 static void refused(int got, int want, const char *word)
 {
 	ok(got == want && strstr(kiln_last_error(), word), "refused: %s", kiln_last_error());
@@ -204,6 +245,8 @@ int main(void)
 	shapes();
 	repeats();
 	quantised();
+	windows(KILN_TYPE_F32);
+	windows(KILN_TYPE_F16);
 	bad_arguments();
 	return close_room();
 }

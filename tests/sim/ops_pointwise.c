@@ -24,6 +24,7 @@ static double unary(uint32_t func, const float *p, double x)
 	case KILN_UNARY_SILU_DX: return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
 	case KILN_UNARY_GELU_DX:
 		return erfc(-x / sqrt(2)) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+	case KILN_UNARY_FILL: return p[0];
 	case KILN_UNARY_STEP: return x > 0;
 	case KILN_UNARY_CLAMP: return fmin(fmax(x, p[0]), p[1]);
 	case KILN_UNARY_LEAKY_RELU: return x > 0 ? x : p[0] * x;
@@ -115,7 +116,7 @@ static void functions(void)
 	static const uint32_t dim[4] = { 2, 3, 5, 70 };
 	uint32_t func;
 
-	for (func = 0; func <= KILN_UNARY_XIELU; func++) {
+	for (func = 0; func <= KILN_UNARY_FILL; func++) {
 		struct kiln_pointwise d = { .unary = func };
 		enum kiln_type type = types[func % 3];
 

@@ -27,7 +27,7 @@ static void row(const struct kiln_rows *d, const uint32_t at[4], double *y)
 {
 	uint32_t n = d->x.dim[3], j, p[4] = { at[0], at[1], at[2], 0 };
 	double scale = d->scale ? d->scale : 1, sum = 0, squares = 0, dot = 0, most = -INFINITY, mean;
-	double x[n], a[n], b[n];
+	double x[n], a[n], b[n];	/* scale is positive */
 
 	for (j = 0; j < n; j++) {
 		p[3] = j;
@@ -45,6 +45,7 @@ static void row(const struct kiln_rows *d, const uint32_t at[4], double *y)
 	mean = sum / n;
 	switch (d->func) {
 	case KILN_ROWS_SUM: y[0] = scale * sum; return;
+	case KILN_ROWS_MAX: y[0] = scale * most; return;
 	case KILN_ROWS_MEAN: y[0] = scale * mean; return;
 	case KILN_ROWS_CUMSUM: return;
 	case KILN_ROWS_RMS_NORM:
@@ -135,18 +136,18 @@ static void functions(void)
 {
 	unsigned int func, i;
 
-	for (func = KILN_ROWS_SOFTMAX; func <= KILN_ROWS_CROSS_ENTROPY_BACK; func++)
+	for (func = KILN_ROWS_SOFTMAX; func <= KILN_ROWS_MAX; func++)
 		for (i = 0; i < 5; i++) {
 			struct kiln_rows d = { .func = func, .eps = 1e-6f };
 			bool value = func == KILN_ROWS_SUM || func == KILN_ROWS_MEAN ||
-				func == KILN_ROWS_CROSS_ENTROPY;
+				func == KILN_ROWS_CROSS_ENTROPY || func == KILN_ROWS_MAX;
 			uint32_t dim[4] = { shapes[i][0], shapes[i][1], shapes[i][2], value ? 1 : shapes[i][3] };
 
 			if (i % 2)
 				d.scale = 0.7f;
 			start_case();
 			d.x = tensor_of(types[i % 3], shapes[i], i % 2 ? dense : swapped, i, 1);
-			if (func >= KILN_ROWS_SOFTMAX_BACK)
+			if (func >= KILN_ROWS_SOFTMAX_BACK && func != KILN_ROWS_MAX)
 				d.a = tensor_of(KILN_TYPE_F32, shapes[i], i % 2 ? reversed : dense, 0, 1);
 			else if (func <= KILN_ROWS_L2_NORM && i > 1)
 				d.a = dense_of(i % 2 ? KILN_TYPE_F32 : KILN_TYPE_F16, 1, 1, i == 2 ? shapes[i][2] : 1,

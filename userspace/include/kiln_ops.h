@@ -99,6 +99,7 @@ enum kiln_unary_func {
 	KILN_UNARY_TRUNC	= 35,
 	KILN_UNARY_XIELU	= 36,	/* param[0] x^2 + param[2] x above 0, else
 					   (expm1(min(x, param[3])) - x) param[1] + param[2] x */
+	KILN_UNARY_FILL		= 37,	/* a, whatever x is */
 };
 
 /* -ENOMEM. The queue stays the caller's and must outlive it. */
@@ -331,6 +332,24 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src,
 	      const struct kiln_tensor *dst, kiln_done_fn done, void *user);
 
 /*
+ * The same for any number of dimensions: windows of an image, pieces of a stack. A source may
+ * overlap itself or stand still (stride 0).
+ */
+#define KILN_STRIDED_DIMS	12
+
+struct kiln_strided {
+	enum kiln_type from, to;	/* not quantised */
+	uint32_t dims;
+	uint32_t dim[KILN_STRIDED_DIMS];	/* outermost first */
+	int64_t src_stride[KILN_STRIDED_DIMS], dst_stride[KILN_STRIDED_DIMS];	/* elements */
+	uint64_t src, dst;		/* device addresses, aligned to the element */
+};
+
+/* As kiln_copy(). */
+int kiln_copy_strided(struct kiln_ops *ops, const struct kiln_strided *strided,
+		      kiln_done_fn done, void *user);
+
+/*
  * out = unary(scale * x + shift) binary y, element by element: x and y are repeated
  * where out's dimension is a multiple of theirs. Types may differ, everything is
  * computed in fp32, and rounded once. Without a binary function there is no y.
@@ -361,6 +380,7 @@ enum kiln_rows_func {
 	KILN_ROWS_RMS_NORM_BACK	= 9,	/* x the gradient, a what was normed */
 	KILN_ROWS_CROSS_ENTROPY	= 10,	/* one value: -scale * sum(a * log softmax(x)) */
 	KILN_ROWS_CROSS_ENTROPY_BACK = 11,	/* scale * b * (softmax(x) - a) */
+	KILN_ROWS_MAX		= 12,	/* one value, times scale */
 };
 
 /*

@@ -137,13 +137,23 @@ static bool pair_known(enum kiln_type from, enum kiln_type to)
 		(known_type(to) || (to == KILN_TYPE_I32 && !quantised(from)));
 }
 
+static int run(struct kiln_ops *ops, const struct copy *copy, uint64_t src, uint64_t dst,
+	       kiln_done_fn done, void *user)
+{
+	struct kiln_ops_key key = { .word = { 0 } };
+	const uint64_t args[] = { src, dst };
+
+	key.word[0] = KILN_OPS_COPY | (uint64_t)copy->from << 8 | (uint64_t)copy->to << 16;
+	nd_key(&key, 1, &copy->nd);
+	return kiln_ops_run(ops, &key, "copy", make_copy, copy, args, 2, done, user);
+}
+
 int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct kiln_tensor *dst,
 	      kiln_done_fn done, void *user)
 {
 	const struct kiln_tensor *t[2];
-	struct kiln_ops_key key = { .word = { 0 } };
+	uint64_t count[2] = { 1, 1 };
 	struct kiln_tensor a, b;
-	uint64_t args[2], count[2] = { 1, 1 };
 	bool same = true, into = true;
 	struct kiln_block block;
 	struct copy copy;
@@ -204,9 +214,42 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 	}
 	if (err)
 		return err;
-	args[0] = a.addr;
-	args[1] = b.addr;
-	key.word[0] = KILN_OPS_COPY | (uint64_t)a.type << 8 | (uint64_t)b.type << 16;
-	nd_key(&key, 1, &copy.nd);
-	return kiln_ops_run(ops, &key, "copy", make_copy, &copy, args, 2, done, user);
+	return run(ops, &copy, a.addr, b.addr, done, user);
+}
+
+int kiln_copy_strided(struct kiln_ops *ops, const struct kiln_strided *st, kiln_done_fn done,
+		      void *user)
+{
+	uint64_t count = 1;
+	struct copy copy;
+	uint32_t d;
+
+	if (!ops || !st)
+		return kiln_error(-EINVAL, "copy_strided: no ops or no description");
+	if (quantised(st->from) || quantised(st->to) || !pair_known(st->from, st->to) ||
+	    st->from == KILN_TYPE_I64)
+		return kiln_error(-ENOTSUP, "copy_strided: from type %d to type %d: F32, BF16, F16 and I32, or the same type",
+				  (int)st->from, (int)st->to);
+	if (!st->dims || st->dims > KILN_STRIDED_DIMS)
+		return kiln_error(-EINVAL, "copy_strided: %u dimensions: 1 to %d", st->dims,
+				  KILN_STRIDED_DIMS);
+	if (!st->src || st->src % type_size(st->from) || !st->dst || st->dst % type_size(st->to))
+		return kiln_error(-EINVAL, "copy_strided: src is at 0x%llx, dst at 0x%llx: device addresses, aligned to %u and %u bytes",
+				  (unsigned long long)st->src, (unsigned long long)st->dst,
+				  type_size(st->from), type_size(st->to));
+	copy = (struct copy) {
+		.from = st->from, .to = st->to,
+		.nd = { .inputs = 1, .tensors = 2, .dims = st->dims,
+			.dtype = { kiln_type_dtype(st->from), kiln_type_dtype(st->to) } },
+	};
+	for (d = 0; d < st->dims; d++) {
+		if (!st->dim[d] || st->dim[d] > INT32_MAX || (count *= st->dim[d]) > 1ull << 40)
+			return kiln_error(-EINVAL, "copy_strided: dimension %u is %u: 1 to 2147483647, and at most 2^40 elements",
+					  d, st->dim[d]);
+		copy.nd.dim[d] = st->dim[d];
+		copy.nd.stride[0][d] = st->src_stride[d];
+		copy.nd.stride[1][d] = st->dst_stride[d];
+	}
+	nd_join(&copy.nd);
+	return run(ops, &copy, st->src, st->dst, done, user);
 }

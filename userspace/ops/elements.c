@@ -117,6 +117,9 @@ static void compute(struct nd_tile *t, const struct elements *el, struct kiln_op
 	const float *param = el->param;
 
 	switch (el->unary) {
+	case KILN_UNARY_FILL:
+		kiln_asm_memset(t->as, KILN_VECTOR, dst, param[0]);
+		break;
 	case KILN_UNARY_STEP:
 		nd_ts(t, dst, x, KILN_ALU_GT, 0, KILN_ALU_BYPASS, 0);
 		break;
@@ -321,7 +324,7 @@ int kiln_pointwise(struct kiln_ops *ops, const struct kiln_pointwise *pw, kiln_d
 		.unary = pw->unary ? pw->unary : KILN_UNARY_COPY, .binary = pw->binary,
 		.scale = pw->scale == 0 ? 1 : pw->scale, .shift = pw->shift,
 	};
-	if (pw->unary > KILN_UNARY_XIELU)
+	if (pw->unary > KILN_UNARY_FILL)
 		return kiln_error(-ENOTSUP, "pointwise: function %u is none of enum kiln_unary_func",
 				  (unsigned int)pw->unary);
 	if (pw->binary > KILN_BINARY_SWIGLU_OAI)

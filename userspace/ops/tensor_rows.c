@@ -119,9 +119,9 @@ static void rms_norm(struct nd_tile *t, const struct rows *r)
 	scaled_out(t, r, 0);
 }
 
-static void sum(struct nd_tile *t, const struct rows *r)
+static void sum_or_max(struct nd_tile *t, const struct rows *r)
 {
-	reduce(t, 0, KILN_ALU_ADD, nd_rows_of(t, X));
+	reduce(t, 0, r->func == KILN_ROWS_MAX ? KILN_ALU_MAX : KILN_ALU_ADD, nd_rows_of(t, X));
 	nd_ts(t, nd_row_view(t, r->nd.inputs), nd_stat(t, 0), KILN_ALU_MULTIPLY, r->scale,
 	      KILN_ALU_BYPASS, 0);
 }
@@ -215,7 +215,8 @@ static void body(struct nd_tile *t, const void *op)
 	static void (*const how[])(struct nd_tile *t, const struct rows *r) = {
 		[KILN_ROWS_SOFTMAX] = softmax, [KILN_ROWS_NORM] = norm,
 		[KILN_ROWS_RMS_NORM] = rms_norm, [KILN_ROWS_L2_NORM] = rms_norm,
-		[KILN_ROWS_SUM] = sum, [KILN_ROWS_MEAN] = sum, [KILN_ROWS_CUMSUM] = cumsum,
+		[KILN_ROWS_SUM] = sum_or_max, [KILN_ROWS_MEAN] = sum_or_max, [KILN_ROWS_MAX] = sum_or_max,
+	 [KILN_ROWS_CUMSUM] = cumsum,
 		[KILN_ROWS_SOFTMAX_BACK] = softmax_back,
 		[KILN_ROWS_RMS_NORM_BACK] = rms_norm_back,
 		[KILN_ROWS_CROSS_ENTROPY] = cross_entropy,
@@ -245,7 +246,7 @@ static const struct {
 	[KILN_ROWS_SUM] = { 0, 0, true }, [KILN_ROWS_MEAN] = { 0, 0, true },
 	[KILN_ROWS_CUMSUM] = { 0, 0, false }, [KILN_ROWS_SOFTMAX_BACK] = { 2, 0, false },
 	[KILN_ROWS_RMS_NORM_BACK] = { 2, 0, false }, [KILN_ROWS_CROSS_ENTROPY] = { 2, 0, true },
-	[KILN_ROWS_CROSS_ENTROPY_BACK] = { 2, 2, false },
+	[KILN_ROWS_CROSS_ENTROPY_BACK] = { 2, 2, false }, [KILN_ROWS_MAX] = { 0, 0, true },
 };
 
 /*
@@ -297,7 +298,7 @@ int kiln_rows(struct kiln_ops *ops, const struct kiln_rows *rows, kiln_done_fn d
 
 	if (!ops || !rows)
 		return kiln_error(-EINVAL, "rows: no ops or no description");
-	if (rows->func < KILN_ROWS_SOFTMAX || rows->func > KILN_ROWS_CROSS_ENTROPY_BACK)
+	if (rows->func < KILN_ROWS_SOFTMAX || rows->func > KILN_ROWS_MAX)
 		return kiln_error(-ENOTSUP, "rows: function %d is none of enum kiln_rows_func",
 				  (int)rows->func);
 	if (!known_type(rows->x.type) || !known_type(rows->out.type))
