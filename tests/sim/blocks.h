@@ -7,7 +7,11 @@
 
 static inline uint32_t block_elements(enum kiln_type type)
 {
-	return type >= KILN_TYPE_Q2_K ? 256 : 32;
+	switch (type) {
+	case KILN_TYPE_Q1_0: return 128;
+	case KILN_TYPE_Q2_0: case KILN_TYPE_NVFP4: return 64;
+	default: return type >= KILN_TYPE_Q2_K ? 256 : 32;
+	}
 }
 
 static inline uint32_t block_bytes(enum kiln_type type)
@@ -23,6 +27,11 @@ static inline uint32_t block_bytes(enum kiln_type type)
 	case KILN_TYPE_Q3_K: return 110;
 	case KILN_TYPE_Q4_K: return 144;
 	case KILN_TYPE_Q5_K: return 176;
+	case KILN_TYPE_IQ4_XS: return 136;
+	case KILN_TYPE_TQ1_0: return 54;
+	case KILN_TYPE_TQ2_0: return 66;
+	case KILN_TYPE_Q1_0: case KILN_TYPE_Q2_0: return 18;
+	case KILN_TYPE_NVFP4: return 36;
 	default: return 210;
 	}
 }
@@ -51,7 +60,9 @@ static inline void random_block(enum kiln_type type, uint8_t *b)
 		[KILN_TYPE_Q8_0 - 32] = { 0, -1 }, [KILN_TYPE_IQ4_NL - 32] = { 0, -1 },
 		[KILN_TYPE_MXFP4 - 32] = { -1, -1 }, [KILN_TYPE_Q2_K - 32] = { 80, 82 },
 		[KILN_TYPE_Q3_K - 32] = { 108, -1 }, [KILN_TYPE_Q4_K - 32] = { 0, 2 },
-		[KILN_TYPE_Q5_K - 32] = { 0, 2 },
+		[KILN_TYPE_Q5_K - 32] = { 0, 2 }, [KILN_TYPE_IQ4_XS - 32] = { 0, -1 },
+		[KILN_TYPE_TQ1_0 - 32] = { 52, -1 }, [KILN_TYPE_TQ2_0 - 32] = { 64, -1 },
+		[KILN_TYPE_Q1_0 - 32] = { 0, -1 }, [KILN_TYPE_Q2_0 - 32] = { 0, -1 },
 	};
 	uint32_t i, n = block_bytes(type);
 
@@ -59,6 +70,11 @@ static inline void random_block(enum kiln_type type, uint8_t *b)
 		b[i] = next_random() >> 20;
 	if (type == KILN_TYPE_MXFP4) {
 		b[0] = 120 + next_random() % 16;
+	} else if (type == KILN_TYPE_NVFP4) {
+		for (i = 0; i < 4; i++)
+			b[i] = 40 + next_random() % 16 + (next_random() & 128);
+		if (next_random() % 8 == 0)
+			b[next_random() % 4] = next_random() % 2 ? 127 : next_random() % 8;
 	} else if (type == KILN_TYPE_Q6_K) {
 		set_half(b + 208, normal() * 0.01f);
 	} else {
@@ -122,6 +138,30 @@ static inline double block_element(enum kiln_type type, const uint8_t *b, uint32
 			q |= (b[16 + l] >> part & 1) << 4;
 		return (double)half_at(b) * packed_six(b + 4, part, 0) * q -
 			(double)half_at(b + 2) * packed_six(b + 4, part, 1);
+	case KILN_TYPE_IQ4_XS:
+		s = (b[4 + part / 2] >> part % 2 * 4 & 15) | (b[2 + part / 4] >> part % 4 * 2 & 3) << 4;
+		return (double)half_at(b) * (s - 32) * nl[b[8 + 16 * part + l % 16] >> l / 16 * 4 & 15];
+	case KILN_TYPE_TQ1_0:
+		if (e < 160)
+			q = e % 32, s = e / 32;
+		else if (e < 240)
+			q = 32 + (e - 160) % 16, s = (e - 160) / 16;
+		else
+			q = 48 + (e - 240) % 4, s = (e - 240) / 4;
+		for (q = b[q]; s; s--)
+			q = q * 3 & 255;
+		return (double)half_at(b + 52) * ((q * 3 >> 8) - 1);
+	case KILN_TYPE_TQ2_0:
+		return (double)half_at(b + 64) * ((b[32 * half + l] >> 2 * plane & 3) - 1);
+	case KILN_TYPE_Q1_0:
+		return (double)half_at(b) * (b[2 + e / 8] >> e % 8 & 1 ? 1 : -1);
+	case KILN_TYPE_Q2_0:
+		return (double)half_at(b) * ((b[2 + e / 4] >> e % 4 * 2 & 3) - 1);
+	case KILN_TYPE_NVFP4:
+		q = b[4 + e / 16 * 8 + e % 8] >> (e % 16 / 8) * 4 & 15;
+		s = b[e / 16] & 127;
+		return s == 127 ? 0 : (q & 8 ? -1 : 1) * fp4[q & 7] *
+			(s < 8 ? ldexp(s, -9) : ldexp(8 + s % 8, s / 8 - 10));
 	default:	/* Q6_K */
 		q = b[64 * half + 32 * (plane % 2) + l] >> plane / 2 * 4 & 15;
 		q |= (b[128 + 32 * half + l] >> 2 * plane & 3) << 4;

@@ -159,7 +159,7 @@ static void quantised(void)
 	static const enum kiln_type to[] = { KILN_TYPE_F32, KILN_TYPE_BF16, KILN_TYPE_F16 };
 	enum kiln_type type;
 
-	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_Q6_K; type++) {
+	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_NVFP4; type++) {
 		check_quantised(type, to[type % 3], (uint32_t[]) { 1, 2, 3, 512 }, orders[0], 0);
 		check_quantised(type, KILN_TYPE_F32, (uint32_t[]) { 3, 4, 5, 256 }, orders[1], 0);
 		check_quantised(type, KILN_TYPE_F32, (uint32_t[]) { 1, 1, 300, 768 }, orders[0], 1);

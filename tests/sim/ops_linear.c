@@ -143,7 +143,7 @@ int main(void)
 	check(KILN_TYPE_F16, KILN_TYPE_F32, (uint32_t[]) { 1, 1, 1, 64 }, (uint32_t[]) { 1, 1, 3, 64 });
 	check(KILN_TYPE_BF16, KILN_TYPE_F32, (uint32_t[]) { 2, 4, 5, 40 }, (uint32_t[]) { 1, 2, 17, 40 });
 	check(KILN_TYPE_F32, KILN_TYPE_BF16, (uint32_t[]) { 1, 1, 150, 300 }, (uint32_t[]) { 1, 1, 600, 300 });
-	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_Q6_K; type++)
+	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_NVFP4; type++)
 		check(type, KILN_TYPE_F32, (uint32_t[]) { 1, 2, type % 2 ? 1 : 9, 256 },
 		      (uint32_t[]) { 1, 1, 16, 256 });
 	check(KILN_TYPE_Q8_0, KILN_TYPE_F32, (uint32_t[]) { 1, 1, 2, 2080 }, (uint32_t[]) { 1, 1, 530, 2080 });

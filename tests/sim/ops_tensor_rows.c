@@ -300,7 +300,7 @@ static void by_index(void)
 	check_get(KILN_TYPE_F32, KILN_TYPE_BF16, (uint32_t[]) { 1, 1, 5, 4100 }, 1, KILN_TYPE_I32, false);
 	check_get(KILN_TYPE_I32, KILN_TYPE_I32, dim, 3, KILN_TYPE_I32, false);
 	check_get(KILN_TYPE_F32, KILN_TYPE_F32, dim, 9, KILN_TYPE_I32, true);
-	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_Q6_K; type++)
+	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_NVFP4; type++)
 		check_get_blocks(type);
 	check_set(KILN_TYPE_F32, (uint32_t[]) { 2, 3, 17, 31 }, 64, KILN_TYPE_I64, false, false);
 	check_set(KILN_TYPE_F16, (uint32_t[]) { 2, 3, 17, 31 }, 64, KILN_TYPE_I32, true, false);

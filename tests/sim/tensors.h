@@ -230,6 +230,8 @@ static inline const char *any_type_name(enum kiln_type type)
 		[KILN_TYPE_Q5_1] = "q5_1", [KILN_TYPE_Q8_0] = "q8_0", [KILN_TYPE_IQ4_NL] = "iq4_nl",
 		[KILN_TYPE_MXFP4] = "mxfp4", [KILN_TYPE_Q2_K] = "q2_K", [KILN_TYPE_Q3_K] = "q3_K",
 		[KILN_TYPE_Q4_K] = "q4_K", [KILN_TYPE_Q5_K] = "q5_K", [KILN_TYPE_Q6_K] = "q6_K",
+		[KILN_TYPE_IQ4_XS] = "iq4_xs", [KILN_TYPE_TQ1_0] = "tq1_0", [KILN_TYPE_TQ2_0] = "tq2_0",
+		[KILN_TYPE_Q1_0] = "q1_0", [KILN_TYPE_Q2_0] = "q2_0", [KILN_TYPE_NVFP4] = "nvfp4",
 	};
 
 	return name[type];

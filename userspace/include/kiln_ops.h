@@ -45,6 +45,12 @@ enum kiln_type {
 	KILN_TYPE_Q4_K	= 41,
 	KILN_TYPE_Q5_K	= 42,
 	KILN_TYPE_Q6_K	= 43,
+	KILN_TYPE_IQ4_XS = 44,
+	KILN_TYPE_TQ1_0	= 45,
+	KILN_TYPE_TQ2_0	= 46,
+	KILN_TYPE_Q1_0	= 47,	/* of 128 */
+	KILN_TYPE_Q2_0	= 48,	/* of 64: */
+	KILN_TYPE_NVFP4	= 49,
 };
 
 /*

@@ -18,6 +18,12 @@
  *	Q4_K	d, dmin, s[12], q[128]
  *	Q5_K	d, dmin, s[12], h[32], q[128]
  *	Q6_K	q[128], h[64], int8 s[16], d
+ *	IQ4_XS	d, upper two bits of eight scales, s[4]: lower four; q[128] as IQ4_NL
+ *	TQ1_0	q[48], q[4], d: bytes of base 3, the first digit being the upper one
+ *	TQ2_0	q[64], d
+ *	Q1_0	d, q[16]: 128 signs
+ *	Q2_0	d, q[16]: 64 times two bits
+ *	NVFP4	s[4]: fp8 for 16 elements each; q[32]: 8 low halves, 8 high ones
  */
 #include <string.h>
 
@@ -32,6 +38,9 @@ struct kiln_block kiln_type_block(enum kiln_type type)
 		[KILN_TYPE_MXFP4] = { 32, 17 }, [KILN_TYPE_Q2_K] = { 256, 84 },
 		[KILN_TYPE_Q3_K] = { 256, 110 }, [KILN_TYPE_Q4_K] = { 256, 144 },
 		[KILN_TYPE_Q5_K] = { 256, 176 }, [KILN_TYPE_Q6_K] = { 256, 210 },
+		[KILN_TYPE_IQ4_XS] = { 256, 136 }, [KILN_TYPE_TQ1_0] = { 256, 54 },
+		[KILN_TYPE_TQ2_0] = { 256, 66 }, [KILN_TYPE_Q1_0] = { 128, 18 },
+		[KILN_TYPE_Q2_0] = { 64, 18 }, [KILN_TYPE_NVFP4] = { 64, 36 },
 	};
 
 	return quantised(type) ? block[type] : (struct kiln_block) { 1, type_size(type) };
@@ -164,25 +173,26 @@ static void looked_up(const struct gen *g, const int8_t table[16])
 	}
 }
 
+static const int8_t nonlinear[16] = {
+	-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+};
+
+/* twice the values of fp4 */
+static const int8_t fp4[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+
 static void iq4_nl(const struct gen *g)
 {
-	static const int8_t table[16] = {
-		-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-	};
-
 	halves(g, 2);
-	looked_up(g, table);
+	looked_up(g, nonlinear);
 	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY, half(g, 0, 32));
 }
 
 static void mxfp4(const struct gen *g)
 {
-	/* twice the values of fp4 */
-	static const int8_t table[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 	struct kiln_operand scale;
 
 	halves(g, 1);
-	looked_up(g, table);
+	looked_up(g, fp4);
 	/* 2^(exponent - 128), half of the scale */
 	kiln_asm_tensor_scalar(g->as, KILN_VECTOR,
 			       kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale, g->n),
@@ -339,6 +349,110 @@ static void q6_k(const struct gen *g)
 	three(g, out(g), value, KILN_ALU_SUBTRACT, 32, KILN_ALU_MULTIPLY, factors_of_all(g, 0, 16));
 }
 
+static void iq4_xs(const struct gen *g)
+{
+	uint32_t i;
+
+	bits(g, bytes(g, g->value, 256, 8, 32, 16, 1), field(g, 8, 8, 16, 16, 1), 0, 15);
+	bits(g, bytes(g, g->value + 16, 256, 8, 32, 16, 1), field(g, 8, 8, 16, 16, 1), 4, 15);
+	looked_up(g, nonlinear);
+	for (i = 0; i < 2; i++)
+		bits(g, bytes(g, g->scale + SCALES + i, SCALE_BYTES, 1, 1, 4, 2), field(g, 4, 1, 1, 4, 1),
+		     4 * i, 15);
+	for (i = 0; i < 4; i++)
+		bits(g, bytes(g, g->scale + WORK + i, SCALE_BYTES, 1, 1, 2, 4), field(g, 2, 1, 1, 2, 1),
+		     2 * i, 3);
+	three(g, small(g, SCALES, 8), small(g, WORK, 8), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD,
+	      small(g, SCALES, 8));
+	three(g, factors(g, 0, 8), small(g, SCALES, 8), KILN_ALU_SUBTRACT, 32, KILN_ALU_MULTIPLY,
+	      half(g, 0, 8));
+	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY, factors_of_all(g, 0, 8));
+}
+
+/* ------------------------------------------------------- two bits and less -- */
+
+/* (value - 1) * the fp16 at d, of n elements a block */
+static void less_one(const struct gen *g, uint32_t d, uint32_t n)
+{
+	three(g, out(g), all(g, KILN_U8, g->value), KILN_ALU_SUBTRACT, 1, KILN_ALU_MULTIPLY,
+	      half(g, d, n));
+}
+
+/* Digits of n bytes at q, planes of them, from element to on: bytes times powers of 3, as 16 bits */
+static void digits(const struct gen *g, uint32_t to, uint32_t q, uint32_t n, uint32_t planes)
+{
+	uint32_t i, power = 1;
+
+	for (i = 0; i < planes; i++, power *= 3) {
+		struct kiln_operand wide = bytes(g, g->wide, 256, 1, 1, n, 1);
+
+		wide.dtype = KILN_U16;
+		wide.addr += 2 * (to + i * n);
+		one(g, wide, field(g, q, 1, 1, n, 1), KILN_ALU_MULTIPLY, power, KILN_ALU_BYPASS, 0);
+	}
+}
+
+static void tq1_0(const struct gen *g)
+{
+	struct kiln_operand wide = all(g, KILN_U16, g->wide);
+
+	digits(g, 0, 0, 32, 5);
+	digits(g, 160, 32, 16, 5);
+	digits(g, 240, 48, 4, 4);
+	/* what is left of a byte, times 3: the digit is what goes beyond it */
+	bits(g, wide, wide, 0, 255);
+	one(g, wide, wide, KILN_ALU_MULTIPLY, 3, KILN_ALU_BYPASS, 0);
+	bits(g, wide, wide, 8, 255);
+	three(g, out(g), wide, KILN_ALU_SUBTRACT, 1, KILN_ALU_MULTIPLY, half(g, 52, 256));
+}
+
+static void q1_0(const struct gen *g)
+{
+	uint32_t i;
+
+	for (i = 0; i < 8; i++)
+		bits(g, bytes(g, g->value + i, 128, 1, 1, 16, 8), field(g, 2, 1, 1, 16, 1), i, 1);
+	one(g, all(g, KILN_I8, g->bit), all(g, KILN_U8, g->value), KILN_ALU_MULTIPLY, 2,
+	    KILN_ALU_SUBTRACT, 1);
+	two(g, out(g), all(g, KILN_I8, g->bit), KILN_ALU_MULTIPLY, half(g, 0, 128));
+}
+
+static void q2_0(const struct gen *g)
+{
+	uint32_t i;
+
+	for (i = 0; i < 4; i++)
+		bits(g, bytes(g, g->value + i, 64, 1, 1, 16, 4), field(g, 2, 1, 1, 16, 1), 2 * i, 3);
+	less_one(g, 0, 64);
+}
+
+/* The scale's bits, moved to where fp16 has them, are 2^-8 of it; 127 is none, so 0. */
+static void nvfp4(const struct gen *g)
+{
+	const uint32_t scale = g->scale, there = g->scale + 8 * g->n, shift = 7;
+	struct kiln_scalar by = kiln_const(0);
+	struct kiln_operand s = kiln_at(kiln_tile1(KILN_SBUF, KILN_U16, 0, g->dq->p, scale, 4 * g->n),
+					g->dq->reg);
+	struct kiln_operand t = kiln_at(kiln_tile1(KILN_SBUF, KILN_U16, 0, g->dq->p, there, 4 * g->n),
+					g->dq->reg);
+
+	bits(g, bytes(g, g->value, 64, 4, 16, 8, 1), field(g, 4, 4, 8, 8, 1), 0, 15);
+	bits(g, bytes(g, g->value + 8, 64, 4, 16, 8, 1), field(g, 4, 4, 8, 8, 1), 4, 15);
+	looked_up(g, fp4);
+	kiln_asm_tensor_copy(g->as, KILN_VECTOR, s, field(g, 0, 1, 1, 4, 1));
+	bits(g, s, s, 0, 127);
+	one(g, t, s, KILN_ALU_NE, 127, KILN_ALU_MULTIPLY, 128);
+	memcpy(&by.imm, &shift, 4);
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, s, s, KILN_ALU_LEFT_SHIFT, by, KILN_ALU_BYPASS,
+			       kiln_const(0), 0);
+	s.dtype = KILN_F16;
+	two(g, kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n),
+		       g->dq->reg), s, KILN_ALU_MULTIPLY, t);
+	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY,
+	    kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n, 1, 16, 0),
+		    g->dq->reg));
+}
+
 void dequantise(struct kiln_asm *as, const struct dequant *dq)
 {
 	struct kiln_block block = kiln_type_block(dq->type);
@@ -391,6 +505,25 @@ void dequantise(struct kiln_asm *as, const struct dequant *dq)
 		break;
 	case KILN_TYPE_Q5_K:
 		q5_k(g);
+		break;
+	case KILN_TYPE_IQ4_XS:
+		iq4_xs(g);
+		break;
+	case KILN_TYPE_TQ1_0:
+		tq1_0(g);
+		break;
+	case KILN_TYPE_TQ2_0:
+		pairs(g, g->value, 0);
+		less_one(g, 64, 256);
+		break;
+	case KILN_TYPE_Q1_0:
+		q1_0(g);
+		break;
+	case KILN_TYPE_Q2_0:
+		q2_0(g);
+		break;
+	case KILN_TYPE_NVFP4:
+		nvfp4(g);
 		break;
 	default:
 		q6_k(g);
