@@ -167,6 +167,86 @@ static void quantised(void)
 	}
 }
 
+/*
+ * Into blocks: an element comes back within half a step of its block, and half a step is the
+ * error of most of them; a 16-bit scale adds 2^-11 of the element.
+ */
+static void check_pack(enum kiln_type from, enum kiln_type type, const uint32_t dim[4], bool by_index)
+{
+	uint32_t per = block_elements(type), size = block_bytes(type), steps;
+	struct kiln_tensor src, dst = { .type = type }, index = { .addr = 0 };
+	struct outcome outcome = { 0 };
+	bool good;
+	int err;
+
+	start_case();
+	src = tensor_of(from, dim, orders[by_index ? 0 : 1], 0, 1);
+	fill_normal(&src, 2);
+	EACH(at, dim)		/* the first block of all is zeros */
+		if (!at[0] && !at[1] && !at[2] && at[3] < per)
+			set_value(&src, at, 0);
+	if (by_index) {
+		index = dense_of(KILN_TYPE_I64, 1, 1, 1, dim[2]);
+		EACH(at, index.dim)
+			set_value(&index, at, dim[2] - 1 - at[3]);
+	}
+	dst.addr = room.addr + used;
+	memcpy(dst.dim, dim, sizeof(dst.dim));
+	used += count_of(&src) / per * size + 256;
+	memset(bytes_at(dst.addr), 0xa5, count_of(&src) / per * size + 256);
+	upload_room();
+	if (by_index) {
+		struct kiln_set_rows set = { .src = src, .index = index, .out = dst };
+
+		err = kiln_set_rows(ops, &set, on_done, &outcome);
+	} else {
+		err = kiln_copy(ops, &src, &dst, on_done, &outcome);
+	}
+	good = !run_case(err, &outcome);
+	steps = type == KILN_TYPE_Q8_0 ? 254 : type <= KILN_TYPE_Q4_1 ? 15 : type == KILN_TYPE_TQ2_0 ? 2 : 31;
+	if (good)
+		EACH(at, dim) {
+			uint32_t row = by_index ? dim[2] - 1 - at[2] : at[2], j;
+			uint64_t n = ((uint64_t)(at[0] * dim[1] + at[1]) * dim[2] + row) * dim[3] + at[3];
+			const uint8_t *b = after + (dst.addr - room.addr) + n / per * size;
+			double x = value_of(&src, at), got = block_element(type, b, n % per), least = 0, most = 0, step;
+
+			for (j = 0; j < per; j++) {
+				uint32_t other[4] = { at[0], at[1], at[2], at[3] / per * per + j };
+				double y = value_of(&src, other);
+
+				most = fmax(most, y);
+				least = fmin(least, y);
+			}
+			/* of those with a sign, the step of the greater side, which the lesser has less of */
+			step = type == KILN_TYPE_Q4_1 || type == KILN_TYPE_Q5_1 ? (most - least) / steps :
+				fmax(most, -least) / (steps == 2 ? 1 : steps == 254 ? 127 : (steps + 1) / 2);
+			/* the greater one's opposite may be a step out of reach */
+			step *= type == KILN_TYPE_Q4_0 || type == KILN_TYPE_Q5_0 ? 1.01 : 0.51;
+			if (good && !(fabs(x - got) <= step + 0x1p-10 * fmax(most, -least))) {
+				printf("# %u %u %u %u: expected %.9g +- %.3g, got %.9g\n", at[0], at[1], at[2],
+				       at[3], x, step, got);
+				good = false;
+			}
+		}
+	for (uint64_t i = 0; good && i < 256; i++)
+		good = after[dst.addr - room.addr + count_of(&src) / per * size + i] == 0xa5;
+	ok(good, "%s %s into %s%s, %llu cycles", any_type_name(from), shape_text(&src), any_type_name(type),
+	   by_index ? " by index" : "", (unsigned long long)outcome.result.cycles);
+}
+
+static void packs(void)
+{
+	static const enum kiln_type to[] = { KILN_TYPE_Q8_0, KILN_TYPE_Q4_0, KILN_TYPE_Q4_1, KILN_TYPE_Q5_0,
+					     KILN_TYPE_Q5_1, KILN_TYPE_TQ2_0 };
+	unsigned int i;
+
+	for (i = 0; i < 6; i++) {
+		check_pack(KILN_TYPE_F32, to[i], (uint32_t[]) { 2, 3, 4, 256 }, false);
+		check_pack(KILN_TYPE_F16, to[i], (uint32_t[]) { 1, 1, 140, 512 }, true);
+	}
+}
+
 /* Windows of 3 x 3, one of two, of an image of five channels: each becomes a row. */
 static void windows(enum kiln_type to)
 {
@@ -223,7 +303,7 @@ static void bad_arguments(void)
 	refused(kiln_copy(NULL, &a, &b, NULL, NULL), -EINVAL, "no ops");
 	refused(kiln_copy(ops, &a, NULL, NULL, NULL), -EINVAL, "no description");
 	t = b, t.type = 99, refused(kiln_copy(ops, &a, &t, NULL, NULL), -ENOTSUP, "type 99");
-	t = b, t.type = KILN_TYPE_Q4_0, refused(kiln_copy(ops, &a, &t, NULL, NULL), -ENOTSUP, "32");
+	t = b, t.type = KILN_TYPE_Q4_K, refused(kiln_copy(ops, &a, &t, NULL, NULL), -ENOTSUP, "41");
 	t = b, t.addr += 2, refused(kiln_copy(ops, &a, &t, NULL, NULL), -EINVAL, "dst is at");
 	t = a, t.addr = 0, refused(kiln_copy(ops, &t, &b, NULL, NULL), -EINVAL, "src is at");
 	t = b, t.dim[2] = 4, refused(kiln_copy(ops, &a, &t, NULL, NULL), -EINVAL, "into [1, 2, 4, 64]");
@@ -245,6 +325,7 @@ int main(void)
 	shapes();
 	repeats();
 	quantised();
+	packs();
 	windows(KILN_TYPE_F32);
 	windows(KILN_TYPE_F16);
 	bad_arguments();

@@ -329,7 +329,8 @@ int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done
  * one of them is dense). Between equal types, bits as they are.
  *
  * Types: any to itself; F32, BF16 and F16 to each other, from and to I32 (to nearest
- * even); from a quantised type to F32, BF16 and F16.
+ * even); from a quantised type to F32, BF16 and F16, and from these to Q8_0, Q4_0, Q4_1,
+ * Q5_0, Q5_1 and TQ2_0 (as ggml does, but that of halves one may be rounded the other way).
  *
  * -EINVAL a shape that does not go into the other, a stride or an address, -ENOTSUP
  * a pair of types or of shapes, -ENOMEM.
@@ -515,7 +516,8 @@ int kiln_get_rows(struct kiln_ops *ops, const struct kiln_get_rows *get,
  * of the rows is there in the end.
  */
 struct kiln_set_rows {
-	struct kiln_tensor src, index, out;	/* F32, BF16 or F16; index as above */
+	struct kiln_tensor src, index, out;	/* F32, BF16 or F16; index as above. out may be
+						   what kiln_copy() quantises to, without add */
 	bool add;
 };
 

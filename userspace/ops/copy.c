@@ -34,12 +34,26 @@ static void expand(struct nd_tile *t, const void *op)
 	dequantise(t->as, &dq);
 }
 
+static void pack(struct nd_tile *t, const void *op)
+{
+	const struct copy *copy = op;
+	struct quant qu = {
+		.type = copy->to, .p = t->p, .blocks = nd_points(t),
+		.src = nd_offset(t, 0), .dst = nd_offset(t, 1), .tmp = nd_tmp_offset(t, 0),
+		.src_type = copy->nd.dtype[0], .reg = nd_reg(t),
+	};
+
+	quantise(t->as, &qu);
+}
+
 static int make_copy(struct kiln_asm *as, unsigned int generation, const void *shape)
 {
 	const struct copy *copy = shape;
 
 	if (quantised(copy->from) && copy->from != copy->to)
 		return nd_make(as, generation, &copy->nd, KILN_VECTOR, expand, copy);
+	if (quantised(copy->to) && copy->from != copy->to)
+		return nd_make(as, generation, &copy->nd, KILN_VECTOR, pack, copy);
 	if (copy->from != copy->to)
 		return nd_make(as, generation, &copy->nd, KILN_VECTOR, convert, copy);
 	return nd_move(as, &copy->nd);
@@ -133,6 +147,8 @@ static bool pair_known(enum kiln_type from, enum kiln_type to)
 	if (from == to)
 		return known_type(from) || quantised(from) || from == KILN_TYPE_I32 ||
 			from == KILN_TYPE_I64 || from == KILN_TYPE_I8;
+	if (quantisable(to))
+		return known_type(from);
 	return (known_type(from) || from == KILN_TYPE_I32 || quantised(from)) &&
 		(known_type(to) || (to == KILN_TYPE_I32 && !quantised(from)));
 }
@@ -164,7 +180,7 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 	a = *src;
 	b = *dst;
 	if (!pair_known(a.type, b.type))
-		return kiln_error(-ENOTSUP, "copy: from type %d to type %d: F32, BF16, F16 and I32 to each other, quantised ones to F32, BF16 and F16, or the same type",
+		return kiln_error(-ENOTSUP, "copy: from type %d to type %d: F32, BF16, F16 and I32 to each other, quantised ones to F32, BF16 and F16, these to Q8_0, Q4_0 to Q5_1 and TQ2_0, or the same type",
 				  (int)a.type, (int)b.type);
 	err = nd_tensor("copy", "src", &a);
 	if (!err)
@@ -176,7 +192,7 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 		.nd = { .inputs = 1, .tensors = 2,
 			.dtype = { kiln_type_dtype(a.type), kiln_type_dtype(b.type) } },
 	};
-	block = kiln_type_block(a.type);
+	block = kiln_type_block(quantised(a.type) ? a.type : b.type);
 	if (a.type == KILN_TYPE_I64) {	/* two words */
 		for (d = 0; d < COPY_DIMS; d++) {
 			a.stride[d] *= 2;
@@ -191,7 +207,8 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 			return err;
 		copy.nd.unit[0] = a.stride[3];
 		copy.nd.unit[1] = b.stride[3];
-		copy.nd.scratch = a.type == b.type ? 0 : DEQUANT_SCRATCH * block.elements;
+		copy.nd.scratch = block.elements * (a.type == b.type ? 0 : quantised(a.type) ?
+						    DEQUANT_SCRATCH : QUANT_SCRATCH);
 	}
 	for (d = 0; d < COPY_DIMS; d++) {
 		count[0] *= a.dim[d];

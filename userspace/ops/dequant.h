@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocks of quantised types, and instructions that expand them in SBUF.
+ * Blocks of quantised types, and instructions that expand them in SBUF and make them.
  */
 #ifndef KILN_OPS_DEQUANT_H
 #define KILN_OPS_DEQUANT_H
@@ -20,5 +20,24 @@ struct dequant {
 
 /* On Vector. */
 void dequantise(struct kiln_asm *as, const struct dequant *dq);
+
+/* Types that can be made. */
+static inline bool quantisable(enum kiln_type type)
+{
+	return (type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_Q8_0) || type == KILN_TYPE_TQ2_0;
+}
+
+#define QUANT_SCRATCH	4	/* fp32 values for each element */
+
+/* The other way round: src_type elements to blocks. */
+struct quant {
+	enum kiln_type type;
+	uint32_t p, blocks;
+	uint32_t src, dst, tmp;		/* bytes in the partition */
+	enum kiln_dtype src_type;
+	unsigned int reg;		/* added to all three */
+};
+
+void quantise(struct kiln_asm *as, const struct quant *qu);
 
 #endif

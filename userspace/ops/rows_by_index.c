@@ -33,6 +33,14 @@ static void body(struct nd_tile *t, const void *op)
 		};
 
 		dequantise(t->as, &dq);
+	} else if (quantised(by->to)) {
+		struct quant qu = {
+			.type = by->to, .p = t->p, .blocks = nd_points(t),
+			.src = nd_offset(t, X), .dst = nd_offset(t, out), .tmp = nd_tmp_offset(t, 0),
+			.src_type = by->nd.dtype[X], .reg = nd_reg(t),
+		};
+
+		quantise(t->as, &qu);
 	} else if (by->add) {
 		nd_tt(t, nd_view(t, out), nd_view(t, X), KILN_ALU_ADD, nd_view(t, ADDEND));
 	} else {
@@ -80,7 +88,8 @@ static bool pair_known(enum kiln_type from, enum kiln_type to)
 static int set_blocks(const char *op, struct by_index *by, struct kiln_tensor *x,
 		      struct kiln_tensor *out, uint32_t out_tensor)
 {
-	struct kiln_block block = kiln_type_block(x->type);
+	struct kiln_tensor *with = quantised(x->type) ? x : out;
+	struct kiln_block block = kiln_type_block(with->type);
 	int d;
 
 	if (block.elements == 1)
@@ -91,16 +100,16 @@ static int set_blocks(const char *op, struct by_index *by, struct kiln_tensor *x
 				  op, x->dim[3], out->dim[3], (long long)x->stride[3],
 				  (long long)out->stride[3], block.elements);
 	for (d = 0; d < 3; d++) {
-		if (x->stride[d] % block.elements)
+		if (with->stride[d] % block.elements)
 			return kiln_error(-EINVAL, "%s: a stride of %lld: whole blocks of %u", op,
-					  (long long)x->stride[d], block.elements);
-		x->stride[d] = x->stride[d] / block.elements * block.bytes;
+					  (long long)with->stride[d], block.elements);
+		with->stride[d] = with->stride[d] / block.elements * block.bytes;
 	}
 	x->dim[3] /= block.elements;
 	out->dim[3] /= block.elements;
-	by->nd.unit[X] = x->stride[3] = block.bytes;
-	by->nd.unit[out_tensor] = out->stride[3] = block.elements;
-	by->nd.scratch = DEQUANT_SCRATCH * block.elements;
+	by->nd.unit[X] = x->stride[3] = with == x ? block.bytes : block.elements;
+	by->nd.unit[out_tensor] = out->stride[3] = with == x ? block.elements : block.bytes;
+	by->nd.scratch = block.elements * (with == x ? DEQUANT_SCRATCH : QUANT_SCRATCH);
 	return 0;
 }
 
@@ -213,8 +222,8 @@ int kiln_set_rows(struct kiln_ops *ops, const struct kiln_set_rows *set, kiln_do
 	t[2] = set->out;
 	by.from = set->src.type;
 	by.to = set->out.type;
-	if (!known_type(by.from) || !known_type(by.to))
-		return kiln_error(-ENOTSUP, "set_rows: type %d to type %d: F32, BF16 and F16",
+	if (!known_type(by.from) || !(known_type(by.to) || (quantisable(by.to) && !set->add)))
+		return kiln_error(-ENOTSUP, "set_rows: type %d to type %d: from F32, BF16 and F16 to these and, without add, Q8_0, Q4_0 to Q5_1 and TQ2_0",
 				  (int)by.from, (int)by.to);
 	err = nd_tensor("set_rows", "src", &t[X]);
 	if (!err)
@@ -223,6 +232,8 @@ int kiln_set_rows(struct kiln_ops *ops, const struct kiln_set_rows *set, kiln_do
 		err = nd_tensor("set_rows", "out", &t[2]);
 	if (!err)
 		err = check_places("set_rows", &t[INDEX], &t[X], &t[2]);
+	if (!err)
+		err = set_blocks("set_rows", &by, &t[X], &t[2], 2);
 	if (err)
 		return err;
 	take_rows(&by, 2, &t[2]);
