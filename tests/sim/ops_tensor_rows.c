@@ -260,7 +260,8 @@ static void check_set(enum kiln_type type, const uint32_t dim[4], uint32_t of, e
 
 	start_case();
 	d.src = tensor_of(KILN_TYPE_F32, dim, swapped, 1, 1);
-	d.index = tensor_of(index_type, (uint32_t[]) { 1, 1, shared ? 1 : dim[1], dim[2] }, dense, 0, 1);
+	d.index = tensor_of(index_type, (uint32_t[]) { 1, shared ? 1 : dim[0], shared ? 1 : dim[1], dim[2] },
+			    dense, 0, 1);
 	d.out = tensor_of(type, out_dim, dense, 3, 1);
 	fill_normal(&d.src, 1);
 	fill_index(&d.index, of, true);
@@ -269,7 +270,7 @@ static void check_set(enum kiln_type type, const uint32_t dim[4], uint32_t of, e
 	upload_room();
 	good = !run_case(kiln_set_rows(ops, &d, on_done, &outcome), &outcome);
 	EACH(at, dim) {		/* in order: where one stands twice, sums come out all the same */
-		const uint32_t in[4] = { 0, 0, shared ? 0 : at[1], at[2] };
+		const uint32_t in[4] = { 0, shared ? 0 : at[0], shared ? 0 : at[1], at[2] };
 		uint32_t row = value_of(&d.index, in);
 		const uint32_t to[4] = { at[0], at[1], row, at[3] };
 		double x = value_of(&d.src, at);
@@ -300,12 +301,15 @@ static void by_index(void)
 	check_get(KILN_TYPE_F32, KILN_TYPE_BF16, (uint32_t[]) { 1, 1, 5, 4100 }, 1, KILN_TYPE_I32, false);
 	check_get(KILN_TYPE_I32, KILN_TYPE_I32, dim, 3, KILN_TYPE_I32, false);
 	check_get(KILN_TYPE_F32, KILN_TYPE_F32, dim, 9, KILN_TYPE_I32, true);
+	check_get(KILN_TYPE_F32, KILN_TYPE_F32, dim, 1, KILN_TYPE_I32, false);
+	check_get(KILN_TYPE_F32, KILN_TYPE_F16, (uint32_t[]) { 3, 1, 4, 1 }, 1, KILN_TYPE_I32, false);
 	for (type = KILN_TYPE_Q4_0; type <= KILN_TYPE_NVFP4; type++)
 		check_get_blocks(type);
 	check_set(KILN_TYPE_F32, (uint32_t[]) { 2, 3, 17, 31 }, 64, KILN_TYPE_I64, false, false);
 	check_set(KILN_TYPE_F16, (uint32_t[]) { 2, 3, 17, 31 }, 64, KILN_TYPE_I32, true, false);
 	check_set(KILN_TYPE_BF16, (uint32_t[]) { 1, 1, 140, 128 }, 256, KILN_TYPE_I64, true, false);
 	check_set(KILN_TYPE_F16, (uint32_t[]) { 1, 1, 1, 1024 }, 16, KILN_TYPE_I64, true, false);
+	check_set(KILN_TYPE_F32, (uint32_t[]) { 3, 2, 1, 40 }, 8, KILN_TYPE_I64, false, false);
 	check_set(KILN_TYPE_F32, (uint32_t[]) { 1, 1, 300, 33 }, 20, KILN_TYPE_I32, true, true);
 }
 

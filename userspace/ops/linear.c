@@ -7,9 +7,8 @@
  * is left of out's columns in a bank of PSUM. k goes by in chunks. What is multiplied is
  * BF16, or F16 where w is. One step after the other, but for loads.
  *
- * By experts: few rows each take the weights that their number says; if there are as many
- * as experts, each expert's weights meet all rows of a tile, and those that are its own
- * are stored.
+ * By experts: few rows each take the weights that their number says; if that is less to do,
+ * each expert's weights meet all rows of a tile, and those that are its own are stored.
  */
 #include <errno.h>
 #include <math.h>
@@ -361,7 +360,8 @@ static void by_experts(struct gen *g)
 
 	seq_settle(&g->s);
 	kiln_asm_movi(g->as, KILN_SYNC, g->step, step_of(g, W, 1));
-	if ((uint64_t)used * tokens < g->experts || !most) {
+	/* A row by itself takes about as long as a tile: it is the weights that are expanded. */
+	if (!most || (uint64_t)used * tokens < (uint64_t)kiln_ceil_div(tokens, most) * g->experts) {
 		single_rows(g);
 		return;
 	}

@@ -122,13 +122,16 @@ static int64_t magnitude(int64_t x)
 	return x < 0 ? -x : x;
 }
 
-/* The dimension along which rows come by index: the last along which indices differ. */
+/*
+ * The dimension along which rows come by index: the last along which indices differ, and
+ * nothing else says where the row is. None if there is but one row: the others are loops.
+ */
 static int indexed(const struct nd *nd)
 {
 	int d;
 
 	for (d = nd->dims - 1; d >= 0; d--)
-		if (nd->stride[nd->index][d])
+		if (nd->stride[nd->index][d] && !nd->stride[nd->by_index - 1][d])
 			return d;
 	return -1;
 }
@@ -162,7 +165,7 @@ static void plan(struct nd_gen *g, uint32_t most)
 	}
 	if (nd->by_index) {
 		rows = indexed(nd);
-		columns = rows == last ? -1 : last;
+		columns = rows == last || nd->stride[nd->index][last] ? -1 : last;
 	}
 	g->points = rows < 0 ? 1 : nd->dim[rows];
 	g->columns = columns < 0 ? 1 : nd->dim[columns];

@@ -3,8 +3,8 @@
  * Elements become quantised blocks, by Vector: the steps of ggml's own quantisation, so
  * that the same blocks come out. (dequant.c says what lies where.)
  *
- * Where it divides by a constant, here is a product; Q8_0 and TQ2_0 round halves to even,
- * there away from zero; of two that are equally far from 0, here the lower one counts.
+ * Where it divides by a constant, here is a product; Q8_0 rounds halves to even, there away
+ * from zero; of two that are equally far from 0, here the lower one counts.
  */
 #include "dequant.h"
 
@@ -250,7 +250,10 @@ void quantise(struct kiln_asm *as, const struct quant *qu)
 		greatest_scale(g, 1);
 		take_scale(g, 64);
 		two(g, value, source(g), KILN_ALU_MULTIPLY, spread(g, g->inverse));
-		one(g, all(g, KILN_U8, g->digit), value, KILN_ALU_ADD, 1, KILN_ALU_BYPASS, 0);
+		/* 0, 1, 2: of -1 to 1, halves go away from 0 */
+		one(g, all(g, KILN_F32, g->other), value, KILN_ALU_GT, -0.5f, KILN_ALU_BYPASS, 0);
+		three(g, all(g, KILN_U8, g->digit), value, KILN_ALU_GE, 0.5f, KILN_ALU_ADD,
+		      all(g, KILN_F32, g->other));
 		pack_pairs(g);
 		break;
 	}
