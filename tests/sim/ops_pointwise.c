@@ -8,6 +8,8 @@
 
 #define U	0x1p-24
 
+static const int dense[4] = { 0, 1, 2, 3 }, swapped[4] = { 0, 2, 1, 3 }, turned[4] = { 0, 1, 3, 2 };
+
 static double sigmoid(double x)
 {
 	return 1 / (1 + exp(-x));
@@ -108,7 +110,6 @@ static void check(struct kiln_pointwise d, double scale)
 	   (unsigned long long)outcome.result.cycles);
 }
 
-static const int dense[4] = { 0, 1, 2, 3 }, swapped[4] = { 0, 2, 1, 3 }, turned[4] = { 0, 1, 3, 2 };
 static const enum kiln_type types[] = { KILN_TYPE_F32, KILN_TYPE_F16, KILN_TYPE_BF16 };
 
 static void functions(void)
@@ -197,6 +198,61 @@ static void gates(void)
 	}
 }
 
+/* A step of an optimizer on a tensor of many tiles, or one with gaps */
+static void steps(enum kiln_optimizer_func func, const uint32_t dim[4], uint32_t gap)
+{
+	static const float values[2][7] = {
+		{ 0.01f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.5f, 2.5f }, { 0.05f, 0.1f },
+	};
+	const float *w = values[func == KILN_OPTIMIZER_SGD];
+	struct kiln_optimizer d = { .func = func };
+	struct outcome outcome = { 0 };
+	struct kiln_tensor params, *state[] = { &d.x, &d.m, &d.v };
+	struct nmse nmse[3] = { { 0 } };
+	unsigned int i;
+	bool good;
+
+	start_case();
+	params = dense_of(KILN_TYPE_F32, 1, 1, 1, 7);
+	d.gradient = tensor_of(KILN_TYPE_F32, dim, swapped, 0, 1);
+	for (i = 0; i < 3; i++)
+		*state[i] = tensor_of(KILN_TYPE_F32, dim, dense, gap, 1);
+	EACH(at, params.dim)
+		set_value(&params, at, w[at[3]]);
+	fill_normal(&d.gradient, 1);
+	fill_normal(&d.x, 1);
+	fill_normal(&d.m, 1);
+	EACH(at, dim)
+		set_value(&d.v, at, fabsf(normal()) + 0.01);
+	upload_room();
+	d.params = params.addr;
+	good = !run_case(kiln_optimizer(ops, &d, on_done, &outcome), &outcome);
+	if (good)
+		EACH(at, dim) {
+			double x = value_of(&d.x, at), g = value_of(&d.gradient, at);
+			double m = value_of(&d.m, at), v = value_of(&d.v, at);
+
+			if (func == KILN_OPTIMIZER_SGD) {
+				x = x * (1 - w[0] * w[1]) - w[0] * g;
+			} else {
+				m = m * w[1] + g * (1 - w[1]);
+				v = v * w[2] + g * g * (1 - w[2]);
+				x = x * (1 - w[0] * w[4]) - w[0] * m * w[5] / (sqrt(v * w[6]) + w[3]);
+			}
+			nmse_add(&nmse[0], result_of(&d.x, at), x);
+			nmse_add(&nmse[1], result_of(&d.m, at), m);
+			nmse_add(&nmse[2], result_of(&d.v, at), v);
+		}
+	for (i = 0; i < 3; i++)
+		good = good && nmse_good(&nmse[i], 1e-12);
+	ok(good, "optimizer %d on %s, %llu cycles", func, shape_text(&d.x),
+	   (unsigned long long)outcome.result.cycles);
+	d.params = 2;
+	ok(kiln_optimizer(ops, &d, NULL, NULL) == -EINVAL, "refused: %s", kiln_last_error());
+	d.gradient.type = KILN_TYPE_F16;
+	ok(kiln_optimizer(ops, &d, NULL, NULL) == -ENOTSUP, "refused: %s", kiln_last_error());
+}
+
 static void refused(int got, int want, const char *word)
 {
 	ok(got == want && strstr(kiln_last_error(), word), "refused: %s", kiln_last_error());
@@ -233,6 +289,9 @@ int main(void)
 	functions();
 	repetition();
 	gates();
+	steps(KILN_OPTIMIZER_ADAMW, (uint32_t[]) { 1, 3, 200, 300 }, 0);
+	steps(KILN_OPTIMIZER_ADAMW, (uint32_t[]) { 2, 3, 5, 10 }, 3);
+	steps(KILN_OPTIMIZER_SGD, (uint32_t[]) { 1, 1, 1, 7 }, 0);
 	bad_arguments();
 	return close_room();
 }

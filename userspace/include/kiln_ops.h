@@ -491,6 +491,30 @@ struct kiln_linear {
 int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_done_fn done,
 		void *user);
 
+/* With params in the card's memory, F32: */
+enum kiln_optimizer_func {
+	KILN_OPTIMIZER_ADAMW	= 1,	/* rate, beta1, beta2, eps, decay, 1 / (1 - beta1^t), 1 / (1 - beta2^t) */
+	KILN_OPTIMIZER_SGD	= 2,	/* rate, decay */
+};
+
+/*
+ * A step of an optimizer, in place, of tensors of one shape:
+ *
+ *	sgd	x = x * (1 - rate * decay) - rate * gradient
+ *	adamw	m = beta1 * m + (1 - beta1) * gradient, v likewise of its square,
+ *		x = x * (1 - rate * decay) - rate * m' / (sqrt(v') + eps), m' and v' being
+ *		m and v times the last two parameters
+ */
+struct kiln_optimizer {
+	enum kiln_optimizer_func func;
+	struct kiln_tensor x, gradient, m, v;	/* F32; sgd has no m and v */
+	uint64_t params;
+};
+
+/* As kiln_matmul(). */
+int kiln_optimizer(struct kiln_ops *ops, const struct kiln_optimizer *optimizer,
+		   kiln_done_fn done, void *user);
+
 /*
  * out[b][h][i] = table[b][h][index[b][h][i]] + addend[b][h][i], rows of the last
  * dimension: looked up, expanded if quantised, converted to out's type. index has up to

@@ -27,6 +27,7 @@ enum kiln_ops_kind {
 	KILN_OPS_TENSOR_ROPE	= 12,
 	KILN_OPS_ATTEND		= 13,
 	KILN_OPS_LINEAR		= 14,
+	KILN_OPS_OPTIMIZER	= 15,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
