@@ -504,11 +504,16 @@ static int check(const struct attend *a)
 		if (a->t[i].addr && a->t[i].dim[3] > 1 && a->t[i].stride[3] != 1)
 			return kiln_error(-EINVAL, "attend: elements of a head, or keys of the mask, lie %lld apart: 1",
 					  (long long)a->t[i].stride[3]);
+	/* What a DMA adds to an address has 31 bits: rows of a chunk of keys, heads of a tile. */
 	for (i = 0; i < TENSORS; i++)
-		for (d = 1; d < 3; d++)
-			if (a->t[i].addr && (a->t[i].stride[d] > INT32_MAX / 4096 || a->t[i].stride[d] < 0))
-				return kiln_error(-ENOTSUP, "attend: a stride of %lld: up to %d",
-						  (long long)a->t[i].stride[d], INT32_MAX / 4096);
+		for (d = 0; d < 3; d++) {
+			int64_t most = d == 2 ? INT32_MAX / (4 * CHUNK) :
+				d == 1 && i != K && i != V ? INT32_MAX / (4 * PART) : INT64_MAX;
+
+			if (a->t[i].addr && (a->t[i].stride[d] > most || a->t[i].stride[d] < 0))
+				return kiln_error(-ENOTSUP, "attend: in dimension %u a stride of %lld: 0 to %lld",
+						  d, (long long)a->t[i].stride[d], (long long)most);
+		}
 	return 0;
 }
 

@@ -476,9 +476,13 @@ int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_don
 				return kiln_error(-EINVAL, "linear: dimension %u of %s, %u elements %lld apart: whole blocks of %u",
 						  d, name[i], li.t[i].dim[d],
 						  (long long)li.t[i].stride[d], block.elements);
-			if (li.t[i].stride[d] < 0 || (d == 2 && li.t[i].stride[d] > INT32_MAX / 512))
-				return kiln_error(-ENOTSUP, "linear: a stride of %lld: 0 to %d",
-						  (long long)li.t[i].stride[d], INT32_MAX / 512);
+			/* What a DMA adds to an address has 31 bits: that of COLUMNS rows. */
+			if (li.t[i].stride[d] < 0 ||
+			    ((d == 2 || (d == 1 && i != W && li.t[IDS].addr)) &&
+			     li.t[i].stride[d] > INT32_MAX / (int)(4 * COLUMNS)))
+				return kiln_error(-ENOTSUP, "linear: in dimension %u of %s a stride of %lld: 0 to %d",
+						  d, name[i], (long long)li.t[i].stride[d],
+						  INT32_MAX / (int)(4 * COLUMNS));
 		}
 	}
 	err = check_shapes(&li);
