@@ -282,11 +282,17 @@ const float *kiln_tile_load(const struct kiln_core *core, const struct tile *til
 
 		if (stride == 1) {
 			core->ops->load(buf + done, at, take, tile->dtype);
-		} else {
-			int64_t step = stride * (int64_t)tile->esize;
+		} else if (!stride) {
+			const float x = kiln_load_one(at, tile->dtype);
 
 			for (uint32_t i = 0; i < take; i++)
-				buf[done + i] = kiln_load_one(at + i * step, tile->dtype);
+				buf[done + i] = x;
+		} else {
+			uint32_t raw[CHUNK];
+
+			kiln_copy_elements((uint8_t *)raw, tile->esize, at, stride * (int64_t)tile->esize,
+					   take, tile->esize);
+			core->ops->load(buf + done, raw, take, tile->dtype);
 		}
 		done += take;
 	}
@@ -329,10 +335,11 @@ void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
 		if (stride == 1) {
 			core->ops->store(at, buf + done, take, tile->dtype);
 		} else {
-			int64_t step = stride * (int64_t)tile->esize;
+			uint32_t raw[CHUNK];
 
-			for (uint32_t i = 0; i < take; i++)
-				kiln_store_one(at + i * step, buf[done + i], tile->dtype);
+			core->ops->store(raw, buf + done, take, tile->dtype);
+			kiln_copy_elements(at, stride * (int64_t)tile->esize, (const uint8_t *)raw,
+					   tile->esize, take, tile->esize);
 		}
 		done += take;
 	}
