@@ -6,7 +6,7 @@
  *
  * A tile is up to 128 queries: all heads of a key-value head, if they fit, or some queries of
  * one head. Keys come in chunks of CHUNK. What is multiplied is 16 bits wide: other types
- * are converted or expanded first; DMA transposes.
+ * are converted or expanded first; Tensor transposes.
  */
 #include <errno.h>
 #include <math.h>
@@ -20,6 +20,7 @@
 #define BLOCKS		(CHUNK / PART)
 #define MAX_DIM		640
 #define SPLITS		(MAX_DIM / PART)
+#define PSUM_T		(4 * KILN_PSUM_BANK_BYTES)	/* what is transposed; scores and results before it */
 #define LEAST		-0x1p100f	/* of a maximum: what is masked is as far below as it gets */
 #define TINY		0x1p-120f	/* of a sum: rows of which nothing counts become 0 */
 
@@ -123,24 +124,27 @@ static void converted(struct gen *g, unsigned int t, uint32_t rows, uint32_t wid
 				     sbuf(rows, kiln_type_dtype(type), g->raw, width));
 }
 
-static void transpose(struct gen *g, unsigned int ring, struct kiln_operand dst, struct kiln_operand src)
-{
-	seq_on(&g->s, KILN_SYNC);
-	kiln_asm_dma_transpose(g->as, KILN_SYNC, ring, dst, src);
-	seq_started(&g->s);
-}
-
-/* [rows, width] at src to width / PART tiles [PART, rows] at dst, each pitch bytes wide */
-static void transposed(struct gen *g, unsigned int ring, uint32_t dst, uint32_t pitch, uint32_t src,
+/*
+ * rows of width at src, pitch bytes from one PART of rows to the next, become [width, rows] at
+ * dst, step bytes from one PART of width to the next. Through PSUM.
+ */
+static void transposed(struct gen *g, uint32_t dst, uint32_t step, uint32_t src, uint32_t pitch,
 		       uint32_t rows, uint32_t width)
 {
-	uint32_t i, n;
+	enum kiln_dtype work = g->at->work;
+	uint32_t i, b, n, r;
 
-	/* What made src is done before the first; they do not depend on each other. */
 	for (i = 0; i * PART < width; i++) {
 		n = kiln_min(PART, width - i * PART);
-		transpose(g, ring, sbuf(n, g->at->work, dst + i * pitch, rows),
-			  sbuf(rows, g->at->work, src + i * PART * 2, n));
+		seq_on(&g->s, KILN_TENSOR);
+		for (b = 0; b * PART < rows; b++) {
+			r = kiln_min(PART, rows - b * PART);
+			kiln_asm_transpose(g->as, kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + b * PART * 2, r),
+					   sbuf(r, work, src + b * pitch + i * PART * 2, n));
+		}
+		seq_on(&g->s, KILN_VECTOR);
+		kiln_asm_tensor_copy(g->as, KILN_VECTOR, sbuf(n, work, dst + i * step, rows),
+				     kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T, rows));
 	}
 }
 
@@ -162,44 +166,44 @@ static void load_queries(struct gen *g)
 				 i * step_of(g, SLOPES, 1), 0);
 	}
 	converted(g, Q, g->m, g->dk, g->q);
-	transposed(g, RING_Q, g->qt, PART * 2, g->q, g->m, g->dk);
+	transposed(g, g->qt, PART * 2, g->q, 0, g->m, g->dk);
 	seq_on(&g->s, KILN_VECTOR);
 	kiln_asm_memset(g->as, KILN_VECTOR, stat(g, g->max), LEAST);
 	kiln_asm_memset(g->as, KILN_VECTOR, stat(g, g->sum), 0);
 	kiln_asm_memset(g->as, KILN_VECTOR, sbuf(g->m, KILN_F32, g->out, g->dv), 0);
 }
 
+/* keys rows of k or v to dst, in the type of work, a PART of them beside the other */
+static void load_rows(struct gen *g, unsigned int t, unsigned int ring, unsigned int reg, uint32_t dst,
+		      uint32_t keys, uint32_t width)
+{
+	enum kiln_dtype work = g->at->work;
+	uint32_t full = keys / PART, rest = keys % PART, b;
+	int64_t row = step_of(g, t, 2);
+
+	if (kiln_type_dtype(g->at->t[t].type) != work) {
+		for (b = 0; b * PART < keys; b++) {
+			uint32_t rows = kiln_min(PART, keys - b * PART);
+
+			load_raw(g, t, ring, g->raw, 0, rows, width, reg, b * PART * row, row);
+			converted(g, t, rows, width, dst + b * MAX_DIM * 2);
+		}
+		return;
+	}
+	if (full)
+		seq_dma(&g->s, ring, kiln_tile2(KILN_SBUF, work, 0, PART, dst, full, MAX_DIM, width, 1),
+			kiln_dram2(reg, 0, row / 2, row / 2 * PART, 1));
+	if (rest)
+		seq_dma(&g->s, ring, sbuf(rest, work, dst + full * MAX_DIM * 2, width),
+			kiln_dram(reg, full * PART * row, row / 2, 1));
+}
+
 /* Up to CHUNK keys and values: keys transposed. */
 static void load_keys(struct gen *g, uint32_t keys)
 {
-	bool direct_k = kiln_type_dtype(g->at->t[K].type) == g->at->work;
-	bool direct_v = kiln_type_dtype(g->at->t[V].type) == g->at->work;
-	uint32_t b, i, n, rows;
-
-	for (b = 0; b * PART < keys; b++) {
-		int64_t k_at = b * PART * step_of(g, K, 2), v_at = b * PART * step_of(g, V, 2);
-
-		rows = kiln_min(PART, keys - b * PART);
-		if (direct_k)
-			for (i = 0; i * PART < g->dk; i++) {
-				n = kiln_min(PART, g->dk - i * PART);
-				transpose(g, RING_K, sbuf(n, g->at->work, g->kt + (i * CHUNK + b * PART) * 2, rows),
-					  kiln_dram(g->k, k_at + i * PART * 2, step_of(g, K, 2) / 2, 1));
-			}
-		else {
-			load_raw(g, K, RING_K, g->raw, 0, rows, g->dk, g->k, k_at, step_of(g, K, 2));
-			converted(g, K, rows, g->dk, g->kc);
-			transposed(g, RING_K, g->kt + b * PART * 2, CHUNK * 2, g->kc, rows, g->dk);
-		}
-		if (direct_v) {
-			load_raw(g, V, RING_V, g->vc + b * MAX_DIM * 2, 0, rows, g->dv, g->v, v_at,
-				 step_of(g, V, 2));
-		} else {
-			seq_settle(&g->s);	/* the transposing of what raw had is done */
-			load_raw(g, V, RING_V, g->raw, 0, rows, g->dv, g->v, v_at, step_of(g, V, 2));
-			converted(g, V, rows, g->dv, g->vc + b * MAX_DIM * 2);
-		}
-	}
+	load_rows(g, K, RING_K, g->k, g->kc, keys, g->dk);
+	load_rows(g, V, RING_V, g->v, g->vc, keys, g->dv);
+	transposed(g, g->kt, CHUNK * 2, g->kc, MAX_DIM * 2, keys, g->dk);
 }
 
 /* ----------------------------------------------------------------- chunks -- */
@@ -277,7 +281,7 @@ static void chunk(struct gen *g, uint32_t keys)
 			    sbuf(g->m, KILN_F32, g->score, keys), kiln_const(1), column(g->newer),
 			    &sums);
 	add_sum(g);
-	transposed(g, RING_Q, g->pt, PART * 2, g->prob, g->m, keys);
+	transposed(g, g->pt, PART * 2, g->prob, 0, g->m, keys);
 	seq_on(&g->s, KILN_TENSOR);
 	for (at = 0; at < g->dv; at += n) {
 		n = kiln_min(CHUNK, g->dv - at);
@@ -423,7 +427,7 @@ static int make(struct kiln_asm *as, unsigned int generation, const void *shape)
 	g->expand = take(&top, MAX_DIM * 4 * DEQUANT_SCRATCH);
 	g->q = take(&top, MAX_DIM * 2);
 	g->qt = take(&top, SPLITS * PART * 2);
-	g->kc = take(&top, MAX_DIM * 2);
+	g->kc = take(&top, BLOCKS * MAX_DIM * 2);
 	g->kt = take(&top, SPLITS * CHUNK * 2);
 	g->vc = take(&top, BLOCKS * MAX_DIM * 2);
 	g->score = take(&top, CHUNK * 4);

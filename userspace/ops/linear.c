@@ -21,6 +21,7 @@
 #define COLUMNS		512u		/* a bank */
 #define CHUNK		1024u		/* of k: what is expanded at a time */
 #define MAX_K		32768u
+#define PSUM_T		KILN_PSUM_BANK_BYTES	/* a chunk, transposed: a bank, behind the results */
 #define NOBODY		0x1p24f		/* added to the number of a row that is not the expert's */
 
 enum { X, W, IDS, OUT, TENSORS };
@@ -70,12 +71,12 @@ static uint32_t rows_of_tile(const struct gen *g)
 }
 
 /* rows of width elements of t at raw become work at wide, then [k, rows] at to, pitch bytes a split */
-static void expand(struct gen *g, unsigned int t, unsigned int ring, uint32_t rows, uint32_t width,
-		   uint32_t to, uint32_t pitch)
+static void expand(struct gen *g, unsigned int t, uint32_t rows, uint32_t width, uint32_t to,
+		   uint32_t pitch)
 {
 	enum kiln_type type = g->li->t[t].type;
 	enum kiln_dtype work = g->li->work;
-	uint32_t i;
+	uint32_t full = width / PART, i, n;
 
 	seq_on(&g->s, KILN_VECTOR);
 	if (quantised(type))
@@ -86,14 +87,21 @@ static void expand(struct gen *g, unsigned int t, unsigned int ring, uint32_t ro
 	else
 		kiln_asm_tensor_copy(g->as, KILN_VECTOR, sbuf(rows, work, g->wide, width),
 				     sbuf(rows, kiln_type_dtype(type), g->raw, width));
-	seq_on(&g->s, KILN_SYNC);
+	seq_on(&g->s, KILN_TENSOR);
 	for (i = 0; i * PART < width; i++) {
-		uint32_t n = kiln_min(PART, width - i * PART);
-
-		kiln_asm_dma_transpose(g->as, KILN_SYNC, ring, sbuf(n, work, to + i * pitch, rows),
-				       sbuf(rows, work, g->wide + i * PART * 2, n));
-		seq_started(&g->s);
+		n = kiln_min(PART, width - i * PART);
+		kiln_asm_transpose(g->as, kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + i * PART * 2, rows),
+				   sbuf(rows, work, g->wide + i * PART * 2, n));
 	}
+	seq_on(&g->s, KILN_VECTOR);
+	if (full)
+		kiln_asm_tensor_copy(g->as, KILN_VECTOR,
+				     kiln_tile2(KILN_SBUF, work, 0, PART, to, full, pitch / 2, rows, 1),
+				     kiln_tile2(KILN_PSUM, work, 0, PART, PSUM_T, full, PART, rows, 1));
+	n = width % PART;
+	if (n)
+		kiln_asm_tensor_copy(g->as, KILN_VECTOR, sbuf(n, work, to + full * pitch, rows),
+				     kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + full * PART * 2, rows));
 }
 
 static void load(struct gen *g, unsigned int t, unsigned int ring, uint32_t first, uint32_t rows,
@@ -120,7 +128,7 @@ static void load_x(struct gen *g)
 			load(g, X, RING_X, i * g->each, g->each, width, g->addr[X],
 			     i * step_of(g, X, 2) + (int64_t)at * type_size(g->li->t[X].type),
 			     g->slots > 1 || g->li->t[IDS].addr ? step_of(g, X, 1) : step_of(g, X, 2));
-		expand(g, X, RING_X, rows_of_tile(g), width, g->xt + at / PART * PART * 2, PART * 2);
+		expand(g, X, rows_of_tile(g), width, g->xt + at / PART * PART * 2, PART * 2);
 	}
 }
 
@@ -138,7 +146,7 @@ static void chunk(struct gen *g, uint32_t columns, uint32_t at, uint32_t width)
 		seq_settle(&g->s);
 		load(g, W, RING_W, 0, n, width, g->w,
 		     row_bytes(type, at) + (int64_t)j * step_of(g, W, 2), step_of(g, W, 2));
-		expand(g, W, RING_W, n, width, g->wt + j * 2, COLUMNS * 2);
+		expand(g, W, n, width, g->wt + j * 2, COLUMNS * 2);
 	}
 	seq_on(&g->s, KILN_TENSOR);
 	for (i = 0; i * PART < width; i++) {
