@@ -148,7 +148,7 @@ static void check_quantised(enum kiln_type type, enum kiln_type to, const uint32
 
 			nmse_add(&nmse, result_of(&dst, at), block_element(type, block, at[3] % per));
 		}
-	good = good && nmse_good(&nmse, to == KILN_TYPE_F32 ? 1e-13 : to == KILN_TYPE_F16 ? 2e-7 : 1e-5) &&
+	good = good && nmse_good(&nmse, to == KILN_TYPE_F32 ? 1e-13 : to == KILN_TYPE_F16 ? 0x1p-22 : 0x1p-16) &&
 		gaps_untouched(&dst);
 	ok(good, "expand %s %s to %s, %llu cycles", any_type_name(type), shape_text(&src),
 	   any_type_name(to), (unsigned long long)outcome.result.cycles);

@@ -69,7 +69,7 @@ static void check(struct kiln_rotate d, enum kiln_type type, const uint32_t dim[
 			nmse_add(&nmse, result_of(&d.y, at), want);
 		}
 	/* of an angle with a factor, the last bit of some thousands */
-	good = good && nmse_good(&nmse, type == KILN_TYPE_F32 ? (most > 1000 ? 1e-8 : 1e-11) :
+	good = good && nmse_good(&nmse, type == KILN_TYPE_F32 ? (most > 1000 ? 1e-8 : 1e-10) :
 				 type == KILN_TYPE_F16 ? 1e-7 : 1e-5) &&
 		(in_place || gaps_untouched(&d.y));
 	ok(good, "rotate %s %s%s, %u pairs%s%s%s%s up to %d, %llu cycles", any_type_name(type), shape_text(&d.x),
