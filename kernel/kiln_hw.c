@@ -105,6 +105,7 @@ static void kiln_hw_watchdog_work(struct work_struct *work)
 	struct kiln_device *kdev = container_of(work, struct kiln_device, watchdog.work);
 	u32 epoch = READ_ONCE(kdev->epoch);
 	const char *trouble;
+	bool signalling;
 	int idx;
 
 	if (!drm_dev_enter(&kdev->drm, &idx))
@@ -112,6 +113,7 @@ static void kiln_hw_watchdog_work(struct work_struct *work)
 	if (READ_ONCE(kdev->wedged))
 		goto out;
 
+	signalling = dma_fence_begin_signalling();
 	kiln_queue_poll_all(kdev);
 	trouble = kiln_hw_trouble(kdev);
 	if (trouble) {
@@ -121,6 +123,7 @@ static void kiln_hw_watchdog_work(struct work_struct *work)
 		kiln_admin_ping(kdev, epoch);
 	}
 	kiln_queue_expire_fences(kdev);
+	dma_fence_end_signalling(signalling);
 	queue_delayed_work(kdev->wq, &kdev->watchdog, KILN_WATCHDOG_PERIOD);
 out:
 	drm_dev_exit(idx);
@@ -336,6 +339,7 @@ static void kiln_hw_up_locked(struct kiln_device *kdev)
  */
 void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 {
+	bool signalling = dma_fence_begin_signalling();
 	int ret;
 
 	mutex_lock(&kdev->reset_lock);
@@ -356,6 +360,7 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 		}
 	}
 	mutex_unlock(&kdev->reset_lock);
+	dma_fence_end_signalling(signalling);
 }
 
 /*

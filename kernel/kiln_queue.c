@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/dma-fence.h>
 #include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/slab.h>
@@ -304,6 +305,8 @@ void kiln_queue_release_all(struct kiln_device *kdev)
 static void kiln_queue_cancel_work(struct work_struct *work)
 {
 	struct kiln_queue *queue = container_of(work, struct kiln_queue, cancel_work);
+	/* Commands may have fences, which somebody waits for. */
+	bool signalling = dma_fence_begin_signalling();
 	u32 i;
 
 	/* The card can only find what it knows of. */
@@ -324,6 +327,7 @@ static void kiln_queue_cancel_work(struct work_struct *work)
 		if (send)
 			kiln_admin_queue_cancel(queue->kdev, queue->epoch, queue->hw_id, cookie);
 	}
+	dma_fence_end_signalling(signalling);
 }
 
 static void kiln_queue_cancel_locked(struct kiln_queue *queue, struct kiln_slot *slot)
