@@ -176,6 +176,24 @@ static const struct dma_buf_attach_ops kiln_prime_attach_ops = {
 	.KILN_INVALIDATE_MAPPINGS = kiln_prime_invalidate,
 };
 
+/* The card is not going to look at it any more. */
+void kiln_prime_detach(struct kiln_bo *bo)
+{
+	struct kiln_device *kdev = to_kiln_device(bo->tbo.base.dev);
+	struct dma_buf_attachment *attach;
+
+	dma_resv_lock(bo->dmabuf->resv, NULL);
+	kiln_prime_unmap_import_locked(bo);
+	attach = bo->tbo.base.import_attach;
+	bo->tbo.base.import_attach = NULL;
+	dma_resv_unlock(bo->dmabuf->resv);
+	if (!attach)
+		return;
+	dma_buf_detach(bo->dmabuf, attach);
+	if (atomic_dec_and_test(&kdev->num_attached))
+		wake_up_var(&kdev->num_attached);
+}
+
 /* Attachments of the card are counted, so that none is left when the driver leaves it. */
 static int kiln_prime_attach(struct kiln_bo *bo)
 {
@@ -199,25 +217,12 @@ static int kiln_prime_attach(struct kiln_bo *bo)
 	dma_resv_lock(bo->dmabuf->resv, NULL);
 	bo->tbo.base.import_attach = attach;
 	dma_resv_unlock(bo->dmabuf->resv);
+	/* Meanwhile kiln_prime_detach_all() may have looked at it, and seen nothing. */
+	if (drm_dev_is_unplugged(&kdev->drm)) {
+		kiln_prime_detach(bo);
+		return -ENODEV;
+	}
 	return 0;
-}
-
-/* The card is not going to look at it any more. */
-void kiln_prime_detach(struct kiln_bo *bo)
-{
-	struct kiln_device *kdev = to_kiln_device(bo->tbo.base.dev);
-	struct dma_buf_attachment *attach;
-
-	dma_resv_lock(bo->dmabuf->resv, NULL);
-	kiln_prime_unmap_import_locked(bo);
-	attach = bo->tbo.base.import_attach;
-	bo->tbo.base.import_attach = NULL;
-	dma_resv_unlock(bo->dmabuf->resv);
-	if (!attach)
-		return;
-	dma_buf_detach(bo->dmabuf, attach);
-	if (atomic_dec_and_test(&kdev->num_attached))
-		wake_up_var(&kdev->num_attached);
 }
 
 /* dma-bufs of other drivers, and of other cards. */
