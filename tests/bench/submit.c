@@ -70,6 +70,7 @@ static struct bench benches[] = {
 	BENCH("kiln_iopoll_qd1", KILN_NOP, IOPOLL, 1, 1, 0),
 	BENCH("kiln_iopoll_qd128_b32", KILN_NOP, IOPOLL, 128, 32, 0),
 	BENCH("kiln_ioctl_qd1", KILN_NOP, IOCTL, 1, 1, 0),
+	BENCH("kiln_ioctl_qd32_b1", KILN_NOP, IOCTL, 32, 1, 0),
 	BENCH("kiln_ioctl_b32", KILN_NOP, IOCTL, 32, 32, 0),
 	BENCH("kiln_matmul_qd1", KILN_MATMUL, LIBKILN, 1, 1, 0),
 	BENCH("kiln_matmul_qd8_b8", KILN_MATMUL, LIBKILN, 8, 8, 0),
@@ -345,11 +346,12 @@ static void loop_ring(struct run *r)
 	}
 }
 
+/* As many calls as make up the depth, then one that waits for all of them. */
 static void loop_ioctl(struct run *r)
 {
-	unsigned int batch = r->b->batch;
+	unsigned int batch = r->b->batch, depth = r->b->depth;
 	struct drm_kiln_exec exec[batch];
-	struct drm_kiln_result results[batch];
+	struct drm_kiln_result results[depth];
 
 	for (unsigned int i = 0; i < batch; i++)
 		exec[i] = (struct drm_kiln_exec) {
@@ -357,9 +359,13 @@ static void loop_ioctl(struct run *r)
 		};
 	for (uint64_t now = now_ns(); now < r->end;) {
 		uint64_t since = now, seqno = 0;
-		int n = submit(r->fd, exec, batch, &seqno);
-		int err = n < 0 ? n : wait_results(r->fd, r->queue, seqno - n + 1, n, -1, results);
+		unsigned int n;
+		int err = 0;
 
+		for (n = 0; n < depth && err >= 0; n += batch)
+			err = submit(r->fd, exec, batch, &seqno);
+		if (err >= 0)
+			err = wait_results(r->fd, r->queue, seqno - n + 1, n, -1, results);
 		if (err) {
 			snprintf(r->b->error, sizeof(r->b->error), "ioctl: %s", strerror(-err));
 			return;
@@ -460,8 +466,10 @@ static void measure(struct run *r, double seconds, int syscalls)
 		r->b->best = r->commands * 1e9 / took;
 }
 
-static void round_of(struct bench *b, double seconds, int syscalls)
+/* ready, go: pipes of those that begin together, once all are ready; -1: alone. */
+static void round_of(struct bench *b, double seconds, int syscalls, int ready, int go)
 {
+	char c = 0;
 	struct run r = { .b = b, .fd = -1 };
 	bool ring = b->way == URING || b->way == SQPOLL || b->way == IOPOLL;
 
@@ -481,6 +489,8 @@ static void round_of(struct bench *b, double seconds, int syscalls)
 		if (err)
 			bail("register the file", -err);
 	}
+	if (ready >= 0 && (write(ready, &c, 1) != 1 || read(go, &c, 1) < 0))
+		bail("pipe", errno);
 	measure(&r, seconds, syscalls);
 out:
 	if (ring)
@@ -495,28 +505,29 @@ out:
 /* Each in a process of its own, all at once; the sum of their rates. */
 static void round_of_many(struct bench *b, double seconds)
 {
-	int results[2], start[2];
+	int results[2], ready[2], go[2];
 	double sum = 0;
+	char c;
 
-	if (pipe(results) || pipe(start))
+	if (pipe(results) || pipe(ready) || pipe(go))
 		bail("pipe", errno);
 	for (unsigned int i = 0; i < b->processes; i++) {
-		char c;
-
 		if (fork())
 			continue;
-		close(start[1]);
+		close(go[1]);
 		b->best = 0;
-		if (read(start[0], &c, 1) < 0)
-			_exit(1);
-		round_of(b, seconds, -1);
+		round_of(b, seconds, -1, ready[1], go[0]);
 		if (*b->error)
 			b->best = -1;
 		_exit(write(results[1], &b->best, sizeof(b->best)) != sizeof(b->best));
 	}
-	close(start[0]);
-	close(start[1]);	/* off they go */
+	close(ready[1]);
 	close(results[1]);
+	close(go[0]);
+	for (unsigned int i = 0; i < b->processes && read(ready[0], &c, 1) == 1; i++)
+		;
+	close(go[1]);	/* off they go */
+	close(ready[0]);
 	for (unsigned int i = 0; i < b->processes; i++) {
 		double rate;
 
@@ -608,7 +619,7 @@ int main(int argc, char **argv)
 			if (b->processes)
 				round_of_many(b, seconds);
 			else
-				round_of(b, seconds, syscalls);
+				round_of(b, seconds, syscalls, -1, -1);
 			printf("# %s %llu\n", b->name, (unsigned long long)b->commands);
 			fflush(stdout);
 		}
