@@ -63,7 +63,7 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 	    !ggml_is_contiguous(node))
 		return -ENOTSUP;
 	/* Weights as they are stored, in one command */
-	if (w->type != x->type) {
+	if (ggml_is_quantized(w->type)) {
 		err = SUBMIT(l, kiln_linear, .x = view(x), .w = view(w), .out = view(node));
 		if (!err)
 			return 0;

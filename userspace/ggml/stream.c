@@ -3,7 +3,11 @@
  * A stream of graphs: a queue of the card. The commands of a graph are handed over
  * together, and the graph ends when they have, so that whoever asked for it learns
  * what became of it.
+ *
+ * KILN_GGML_STATS names a file that gets a line for each graph: tokens, commands, device
+ * cycles.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +20,7 @@ struct stream {
 	struct card *card;
 	struct kiln_queue *queue;
 	struct lower lower;
+	FILE *stats;
 };
 
 static struct stream *to_stream(ggml_backend_t backend)
@@ -32,6 +37,8 @@ static void stream_free(ggml_backend_t backend)
 {
 	struct stream *s = to_stream(backend);
 
+	if (s->stats)
+		fclose(s->stats);
 	kiln_queue_destroy(s->queue);
 	kiln_ops_destroy(s->lower.ops);
 	for (int i = 0; i < MAX_SCRATCH; i++)
@@ -49,6 +56,20 @@ static void explain(struct stream *s, int res)
 	log_error("%s: a command ended with %s; last fault: engine %u, instruction %u, address %#llx\n",
 		  s->card->name, strerror(-res), fault.engine, fault.instruction,
 		  (unsigned long long)fault.address);
+}
+
+/* Columns of its largest product: what the graph did for so many tokens */
+static int64_t graph_tokens(struct ggml_cgraph *graph)
+{
+	int64_t tokens = 0;
+
+	for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
+		const struct ggml_tensor *node = ggml_graph_node(graph, i);
+
+		if (node->op == GGML_OP_MUL_MAT && node->ne[1] > tokens)
+			tokens = node->ne[1];
+	}
+	return tokens;
 }
 
 static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgraph *graph)
@@ -78,6 +99,9 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 	}
 	if (l->res)
 		explain(s, l->res);
+	if (s->stats)
+		fprintf(s->stats, "graph %lld %u %llu\n", (long long)graph_tokens(graph),
+			l->commands, (unsigned long long)l->cycles);
 	return err == -ENOMEM ? GGML_STATUS_ALLOC_FAILED :
 	       err || l->res ? GGML_STATUS_FAILED : GGML_STATUS_SUCCESS;
 }
@@ -107,6 +131,8 @@ ggml_backend_t stream_create(struct card *card)
 		free(s);
 		return NULL;
 	}
+	if (getenv("KILN_GGML_STATS"))
+		s->stats = fopen(getenv("KILN_GGML_STATS"), "a");
 	s->card = card;
 	s->lower.device = card->kiln;
 	s->backend = (struct ggml_backend){
