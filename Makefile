@@ -9,7 +9,7 @@ O ?= $(CURDIR)/build/native
 MACHINE := tests/machine
 
 # What the guest is made of; the scripts read these from the environment.
-export CARD
+export CARD MODEL SIZE TYPE PORT SERVER_ARGS P N
 export KERNEL CORES DEVICES HBM GENERATION MEM CPUS QEMU_ARGS TIMEOUT KVM LOAD KILN_MIRROR
 
 # The guest's command passes untouched: $ and quotes belong to the guest's shell, not to make.
@@ -67,6 +67,13 @@ numerics:
 # ggml's conformance suite on the card, into docs/conformance.md; CARD=sim without a guest, OPS= only these
 conformance: machine
 	@tests/conformance/run $(OPS)
+
+serve: machine
+	@$(MACHINE)/mkuser tests
+	@tests/serve/run
+
+bench-serve: machine
+	@tests/serve/bench
 
 guest: machine
 	@[ -n "$$KILN_CMD" ] || { echo "kiln: say what to run: make guest CMD='kiln info'" >&2; exit 2; }
