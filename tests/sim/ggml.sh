@@ -30,6 +30,7 @@ sample MUL_MAT 'type_a=(f32|bf16|q6_K),type_b=f32,m=16,n=[1-9],k=256,bs=\[[123],
 sample MUL_MAT_ID 'type_a=q4_K,type_b=f32,n_mats=4,n_used=4,b=0,m=512,n=15'
 sample SET_ROWS 'type_src=f32,type_dst=f16.*ne=\[33,'
 sample ADD_ID 'n_experts_used=2,n_token=32'
+for op in CROSS_ENTROPY_LOSS OPT_STEP_ADAMW OPT_STEP_SGD; do sample $op; done
 sample OUT_PROD 'type_a=f32,type_b=f32,m=256'
 sample IM2COL_3D 'ne_kernel=\[3,3,3,9\].*s0=1,s1=1'
 sample CONV_2D 'ne_input=\[19,7,5,1\]'

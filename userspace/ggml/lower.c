@@ -235,6 +235,14 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_out_prod(l, node);
 	case GGML_OP_FLASH_ATTN_EXT:
 		return lower_attention(l, node);
+	case GGML_OP_CROSS_ENTROPY_LOSS:
+		return lower_cross_entropy(l, node);
+	case GGML_OP_CROSS_ENTROPY_LOSS_BACK:
+		return lower_cross_entropy_back(l, node);
+	case GGML_OP_OPT_STEP_SGD:
+		return lower_sgd(l, node);
+	case GGML_OP_OPT_STEP_ADAMW:
+		return lower_adamw(l, node);
 	case GGML_OP_IM2COL:
 		return lower_im2col(l, node);
 	case GGML_OP_IM2COL_3D:

@@ -85,6 +85,12 @@ int lower_out_prod(struct lower *l, const struct ggml_tensor *node);
 /* attention.c */
 int lower_attention(struct lower *l, const struct ggml_tensor *node);
 
+/* training.c */
+int lower_cross_entropy(struct lower *l, const struct ggml_tensor *node);
+int lower_cross_entropy_back(struct lower *l, const struct ggml_tensor *node);
+int lower_sgd(struct lower *l, const struct ggml_tensor *node);
+int lower_adamw(struct lower *l, const struct ggml_tensor *node);
+
 /* convolution.c */
 int lower_im2col(struct lower *l, const struct ggml_tensor *node);
 int lower_im2col_3d(struct lower *l, const struct ggml_tensor *node);
