@@ -9,7 +9,7 @@ export GGML_BACKEND_PATH=${KILN_BUILD:-build/tree}/lib/libggml-kiln.so
 sample() {
 	local said good
 	said=$("$suite" test -b Kiln0 -o "$1" ${2:+-p "$2"} 2>&1 | sed 's/\x1b\[[0-9;]*m//g')
-	good=$(grep -c ': OK$' <<<"$said")
+	good=$(grep -c '): OK$' <<<"$said")
 	[ "$good" -gt 0 ] && grep -q '^2/2 backends passed' <<<"$said" && grep -q 'Kiln trn.* (/dev/accel/accel0)' <<<"$said"
 	ok $? "$1${2:+, $2}: $good pass" "some pass, none fails" "$(grep -E 'FAIL|kiln:' <<<"$said" | head -n 4)"
 }
