@@ -330,7 +330,7 @@ int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done
  *
  * Types: any to itself; F32, BF16 and F16 to each other, from and to I32 (to nearest
  * even); from a quantised type to F32, BF16 and F16, and from these to Q8_0, Q4_0, Q4_1,
- * Q5_0, Q5_1 and TQ2_0 (as ggml does, but that of halves one may be rounded the other way).
+ * Q5_0, Q5_1 and TQ2_0, as ggml does.
  *
  * -EINVAL a shape that does not go into the other, a stride or an address, -ENOTSUP
  * a pair of types or of shapes, -ENOMEM.

@@ -2,9 +2,6 @@
 /*
  * Elements become quantised blocks, by Vector: the steps of ggml's own quantisation, so
  * that the same blocks come out. (dequant.c says what lies where.)
- *
- * Where it divides by a constant, here is a product; Q8_0 rounds halves to even, there away
- * from zero; of two that are equally far from 0, here the lower one counts.
  */
 #include "dequant.h"
 
@@ -98,28 +95,92 @@ static void take_scale(const struct gen *g, uint32_t byte)
 			     tile(g, KILN_F32, g->scale, 1, 1, 1));
 }
 
-/* What is farthest from 0, with its sign, times factor */
-static void signed_scale(const struct gen *g, float factor)
+/* scale / by, rounded once: by is one less than a power of two, so what is missing is exact. */
+static void divide_scale(const struct gen *g, float by)
 {
-	struct kiln_operand high = each(g, g->high), low = each(g, g->low), scale = each(g, g->scale);
+	struct kiln_operand scale = each(g, g->scale), guess = each(g, g->inverse);
+	struct kiln_operand rest = each(g, g->high);
 
-	extremes(g);
-	two(g, scale, high, KILN_ALU_ADD, low);		/* above 0: it is high */
-	one(g, scale, scale, KILN_ALU_GT, 0, KILN_ALU_BYPASS, 0);
-	kiln_asm_select(g->as, high, scale, high, kiln_const(0));
-	one(g, scale, scale, KILN_ALU_EQ, 0, KILN_ALU_BYPASS, 0);
-	kiln_asm_select(g->as, low, scale, low, kiln_const(0));
-	two(g, scale, high, KILN_ALU_ADD, low);
-	one(g, scale, scale, KILN_ALU_MULTIPLY, factor, KILN_ALU_BYPASS, 0);
+	one(g, guess, scale, KILN_ALU_MULTIPLY, 1 / by, KILN_ALU_BYPASS, 0);
+	three(g, rest, guess, KILN_ALU_MULTIPLY, by + 1, KILN_ALU_SUBTRACT, scale);
+	two(g, rest, guess, KILN_ALU_SUBTRACT, rest);
+	three(g, scale, rest, KILN_ALU_MULTIPLY, 1 / by, KILN_ALU_ADD, guess);
 }
 
-static void greatest_scale(const struct gen *g, float factor)
+/* high and low become the 12 upper bits of x and the rest. */
+static void split(const struct gen *g, struct kiln_operand x, struct kiln_operand high,
+		  struct kiln_operand low)
+{
+	one(g, high, x, KILN_ALU_MULTIPLY, 4097, KILN_ALU_BYPASS, 0);
+	two(g, low, high, KILN_ALU_SUBTRACT, x);
+	two(g, high, high, KILN_ALU_SUBTRACT, low);
+	two(g, low, x, KILN_ALU_SUBTRACT, high);
+}
+
+/*
+ * low = n / scale, rounded once, and 0 for 0: a guess r, and what of n it misses, n - r scale,
+ * whose product is made of four exact ones.
+ */
+static void inverse_of(const struct gen *g, float n)
+{
+	struct kiln_operand scale = each(g, g->scale), r = each(g, g->low), rest = each(g, g->inverse);
+	struct kiln_operand t[6];
+	uint32_t i;
+
+	for (i = 0; i < 6; i++)
+		t[i] = each(g, g->other + 4 * i * g->n);
+	one(g, t[5], scale, KILN_ALU_EQ, 0, KILN_ALU_BYPASS, 0);
+	two(g, t[4], scale, KILN_ALU_ADD, t[5]);	/* 1 for 0 */
+	kiln_asm_reciprocal(g->as, rest, t[4]);
+	one(g, r, rest, KILN_ALU_MULTIPLY, n, KILN_ALU_BYPASS, 0);
+	split(g, t[4], t[0], t[1]);
+	split(g, r, t[2], t[3]);
+	two(g, t[5], t[0], KILN_ALU_MULTIPLY, t[2]);
+	one(g, t[5], t[5], KILN_ALU_SUBTRACT, n, KILN_ALU_MULTIPLY, -1);
+	two(g, t[0], t[0], KILN_ALU_MULTIPLY, t[3]);
+	two(g, t[5], t[5], KILN_ALU_SUBTRACT, t[0]);
+	two(g, t[2], t[2], KILN_ALU_MULTIPLY, t[1]);
+	two(g, t[5], t[5], KILN_ALU_SUBTRACT, t[2]);
+	two(g, t[1], t[1], KILN_ALU_MULTIPLY, t[3]);
+	two(g, t[5], t[5], KILN_ALU_SUBTRACT, t[1]);
+	two(g, t[5], t[5], KILN_ALU_MULTIPLY, rest);
+	two(g, r, r, KILN_ALU_ADD, t[5]);
+	one(g, t[5], scale, KILN_ALU_NE, 0, KILN_ALU_BYPASS, 0);
+	two(g, r, r, KILN_ALU_MULTIPLY, t[5]);
+}
+
+/* The greatest without its sign; what is without signs stays in value. */
+static void greatest(const struct gen *g)
 {
 	struct kiln_operand value = all(g, KILN_F32, g->value);
 
 	one(g, value, source(g), KILN_ALU_ABS, 0, KILN_ALU_BYPASS, 0);
 	kiln_asm_tensor_reduce(g->as, each(g, g->scale), KILN_ALU_MAX, value, false);
-	one(g, each(g, g->scale), each(g, g->scale), KILN_ALU_MULTIPLY, factor, KILN_ALU_BYPASS, 0);
+}
+
+/*
+ * The first of those that are farthest from 0, times factor. Its sign is that of a sum of
+ * all of them, each weighing half of the one before.
+ */
+static void signed_scale(const struct gen *g, float factor)
+{
+	struct kiln_operand value = all(g, KILN_F32, g->value), other = all(g, KILN_F32, g->other);
+	struct kiln_operand weight = all(g, KILN_F32, g->digit), sign = each(g, g->low);
+
+	kiln_asm_memset(g->as, KILN_VECTOR, value, 0.5f);
+	kiln_asm_memset(g->as, KILN_VECTOR, tile(g, KILN_F32, g->value, g->per, 1, 1), 0);
+	kiln_asm_memset(g->as, KILN_VECTOR, other, 0);
+	kiln_asm_memset(g->as, KILN_VECTOR, tile(g, KILN_F32, g->other, g->per, 1, 1), 1);
+	kiln_asm_tensor_tensor_scan(g->as, weight, value, KILN_ALU_MULTIPLY, kiln_const(0), KILN_ALU_ADD,
+				    other, 0);
+	greatest(g);
+	two(g, other, value, KILN_ALU_EQ, spread(g, g->scale));
+	two(g, other, other, KILN_ALU_MULTIPLY, weight);
+	two(g, other, other, KILN_ALU_MULTIPLY, source(g));
+	kiln_asm_tensor_reduce(g->as, sign, KILN_ALU_ADD, other, false);
+	one(g, sign, sign, KILN_ALU_GT, 0, KILN_ALU_MULTIPLY, 2 * factor);
+	one(g, sign, sign, KILN_ALU_SUBTRACT, factor, KILN_ALU_BYPASS, 0);
+	two(g, each(g, g->scale), each(g, g->scale), KILN_ALU_MULTIPLY, sign);
 }
 
 /* ----------------------------------------------------------------- digits -- */
@@ -153,7 +214,7 @@ static void from_least(const struct gen *g, float most)
 
 	extremes(g);
 	two(g, each(g, g->scale), each(g, g->high), KILN_ALU_SUBTRACT, each(g, g->low));
-	one(g, each(g, g->scale), each(g, g->scale), KILN_ALU_MULTIPLY, 1 / most, KILN_ALU_BYPASS, 0);
+	divide_scale(g, most);
 	take_scale(g, 0);
 	kiln_asm_tensor_copy(g->as, KILN_VECTOR, field(g, KILN_F16, 2, 1),
 			     tile(g, KILN_F32, g->low, 1, 1, 1));
@@ -217,12 +278,16 @@ void quantise(struct kiln_asm *as, const struct quant *qu)
 		.inverse = qu->tmp + 12 * n + 12 * qu->blocks,
 	}, *g = &gen;
 	struct kiln_operand value = all(g, KILN_F32, g->value);
+	struct kiln_operand other = all(g, KILN_F32, g->other);
 
 	switch (qu->type) {
 	case KILN_TYPE_Q8_0:
-		greatest_scale(g, 1.0f / 127);
-		take_scale(g, 0);
-		two(g, field(g, KILN_I8, 2, 32), source(g), KILN_ALU_MULTIPLY, spread(g, g->inverse));
+		greatest(g);
+		inverse_of(g, 127);
+		divide_scale(g, 127);
+		kiln_asm_tensor_copy(as, KILN_VECTOR, field(g, KILN_F16, 0, 1),
+				     tile(g, KILN_F32, g->scale, 1, 1, 1));
+		two(g, field(g, KILN_I8, 2, 32), source(g), KILN_ALU_MULTIPLY, spread(g, g->low));
 		break;
 	case KILN_TYPE_Q4_0:
 		signed_scale(g, -1.0f / 8);
@@ -247,13 +312,12 @@ void quantise(struct kiln_asm *as, const struct quant *qu)
 		pack_halves(g, 8);
 		break;
 	default:	/* TQ2_0 */
-		greatest_scale(g, 1);
+		greatest(g);
 		take_scale(g, 64);
 		two(g, value, source(g), KILN_ALU_MULTIPLY, spread(g, g->inverse));
 		/* 0, 1, 2: of -1 to 1, halves go away from 0 */
-		one(g, all(g, KILN_F32, g->other), value, KILN_ALU_GT, -0.5f, KILN_ALU_BYPASS, 0);
-		three(g, all(g, KILN_U8, g->digit), value, KILN_ALU_GE, 0.5f, KILN_ALU_ADD,
-		      all(g, KILN_F32, g->other));
+		one(g, other, value, KILN_ALU_GT, -0.5f, KILN_ALU_BYPASS, 0);
+		three(g, all(g, KILN_U8, g->digit), value, KILN_ALU_GE, 0.5f, KILN_ALU_ADD, other);
 		pack_pairs(g);
 		break;
 	}
