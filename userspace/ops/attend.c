@@ -58,7 +58,8 @@ static struct kiln_operand stat(const struct gen *g, uint32_t addr)
 	return sbuf(g->m, KILN_F32, addr, 1);
 }
 
-static void vector(struct gen *g, struct kiln_operand dst, struct kiln_operand a, enum kiln_alu func,
+static void vector(struct gen *g, struct kiln_operand dst, struct kiln_operand a,
+		   enum kiln_alu func,
 		   struct kiln_operand b)
 {
 	seq_on(&g->s, KILN_VECTOR);
@@ -96,7 +97,10 @@ static enum kiln_dtype unit_of(enum kiln_type type)
 	return quantised(type) ? KILN_U8 : kiln_type_dtype(type);
 }
 
-/* rows of width elements from reg + offset, step bytes apart, to partition first of dst, as they are */
+/*
+ * rows of width elements from reg + offset, step bytes apart, to partition first of dst, as they
+ * are
+ */
 static void load_raw(struct gen *g, unsigned int t, unsigned int ring, uint32_t dst, uint32_t first,
 		     uint32_t rows, uint32_t width, unsigned int reg, int64_t offset, int64_t step)
 {
@@ -139,7 +143,9 @@ static void transposed(struct gen *g, uint32_t dst, uint32_t step, uint32_t src,
 		seq_on(&g->s, KILN_TENSOR);
 		for (b = 0; b * PART < rows; b++) {
 			r = kiln_min(PART, rows - b * PART);
-			kiln_asm_transpose(g->as, kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + b * PART * 2, r),
+			kiln_asm_transpose(g->as,
+					   kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + b * PART * 2,
+						      r),
 					   sbuf(r, work, src + b * pitch + i * PART * 2, n));
 		}
 		seq_on(&g->s, KILN_VECTOR);
@@ -174,7 +180,8 @@ static void load_queries(struct gen *g)
 }
 
 /* keys rows of k or v to dst, in the type of work, a PART of them beside the other */
-static void load_rows(struct gen *g, unsigned int t, unsigned int ring, unsigned int reg, uint32_t dst,
+static void load_rows(struct gen *g, unsigned int t, unsigned int ring, unsigned int reg,
+		      uint32_t dst,
 		      uint32_t keys, uint32_t width)
 {
 	enum kiln_dtype work = g->at->work;
@@ -191,7 +198,8 @@ static void load_rows(struct gen *g, unsigned int t, unsigned int ring, unsigned
 		return;
 	}
 	if (full)
-		seq_dma(&g->s, ring, kiln_tile2(KILN_SBUF, work, 0, PART, dst, full, MAX_DIM, width, 1),
+		seq_dma(&g->s, ring,
+			kiln_tile2(KILN_SBUF, work, 0, PART, dst, full, MAX_DIM, width, 1),
 			kiln_dram2(reg, 0, row / 2, row / 2 * PART, 1));
 	if (rest)
 		seq_dma(&g->s, ring, sbuf(rest, work, dst + full * MAX_DIM * 2, width),
@@ -264,6 +272,12 @@ static void add_sum(struct gen *g)
 				      stat(g, g->more), 0);
 }
 
+/* n of what a chunk adds to the result, from element at on: behind the scores in PSUM */
+static struct kiln_operand result(const struct gen *g, uint32_t at, uint32_t n)
+{
+	return kiln_tile1(KILN_PSUM, KILN_F32, 0, g->m, (1 + at / CHUNK) * KILN_PSUM_BANK_BYTES, n);
+}
+
 static void chunk(struct gen *g, uint32_t keys)
 {
 	struct kiln_column sums = { .space = KILN_SBUF, .dtype = KILN_F32, .addr = g->more };
@@ -288,10 +302,10 @@ static void chunk(struct gen *g, uint32_t keys)
 		for (b = 0; b * PART < keys; b++) {
 			uint32_t rows = kiln_min(PART, keys - b * PART);
 
-			kiln_asm_load_stationary(g->as, sbuf(rows, work, g->pt + b * PART * 2, g->m));
-			kiln_asm_matmul(g->as, kiln_tile1(KILN_PSUM, KILN_F32, 0, g->m,
-							  (1 + at / CHUNK) * KILN_PSUM_BANK_BYTES, n),
-					sbuf(rows, work, g->vc + b * MAX_DIM * 2 + at * 2, n), b > 0);
+			kiln_asm_load_stationary(g->as,
+						 sbuf(rows, work, g->pt + b * PART * 2, g->m));
+			kiln_asm_matmul(g->as, result(g, at, n),
+					sbuf(rows, work, g->vc + (b * MAX_DIM + at) * 2, n), b > 0);
 		}
 	}
 	seq_on(&g->s, KILN_VECTOR);
@@ -302,8 +316,7 @@ static void chunk(struct gen *g, uint32_t keys)
 		out = sbuf(g->m, KILN_F32, g->out + at * 4, n);
 		kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, out, out, KILN_ALU_MULTIPLY,
 					      column(g->alpha), KILN_ALU_ADD,
-					      kiln_tile1(KILN_PSUM, KILN_F32, 0, g->m,
-							 (1 + at / CHUNK) * KILN_PSUM_BANK_BYTES, n), 0);
+					      result(g, at, n), 0);
 	}
 	seq_settle(&g->s);
 	bump(g->as, KILN_SYNC, g->k, keys * step_of(g, K, 2));
@@ -319,7 +332,8 @@ static void take_sink(struct gen *g)
 	seq_on(&g->s, KILN_VECTOR);
 	kiln_asm_tensor_copy(g->as, KILN_VECTOR, stat(g, g->newer), stat(g, g->sink));
 	take_newer(g);
-	scalar(g, stat(g, g->more), KILN_ACT_EXP, stat(g, g->sink), kiln_const(1), column(g->newer));
+	scalar(g, stat(g, g->more), KILN_ACT_EXP, stat(g, g->sink), kiln_const(1),
+	       column(g->newer));
 	add_sum(g);
 	seq_on(&g->s, KILN_VECTOR);
 	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, sbuf(g->m, KILN_F32, g->out, g->dv),
@@ -355,7 +369,8 @@ static void tile(struct gen *g, uint32_t segments, uint32_t segment)
 			       kiln_const(TINY), KILN_ALU_BYPASS, kiln_const(0), 0);
 	kiln_asm_reciprocal(as, stat(g, g->sum), stat(g, g->sum));
 	kiln_asm_tensor_scalar(as, KILN_VECTOR, sbuf(g->m, type, g->raw, g->dv),
-			       sbuf(g->m, KILN_F32, g->out, g->dv), KILN_ALU_MULTIPLY, column(g->sum),
+			       sbuf(g->m, KILN_F32, g->out, g->dv), KILN_ALU_MULTIPLY,
+			       column(g->sum),
 			       KILN_ALU_BYPASS, kiln_const(0), 0);
 	for (i = 0; i < segments; i++)
 		seq_dma(&g->s, RING_OUT,
@@ -477,7 +492,8 @@ static int check(const struct attend *a)
 	const struct kiln_tensor *mask = &a->t[MASK];
 	unsigned int i, d;
 
-	if (q->dim[3] != k->dim[3] || q->dim[3] > MAX_DIM || v->dim[3] > MAX_DIM || o->dim[3] != v->dim[3])
+	if (q->dim[3] != k->dim[3] || q->dim[3] > MAX_DIM || v->dim[3] > MAX_DIM ||
+	    o->dim[3] != v->dim[3])
 		return kiln_error(-EINVAL, "attend: heads of %u in q, %u in k, %u in v, %u in out: q as k, v as out, up to %u",
 				  q->dim[3], k->dim[3], v->dim[3], o->dim[3], MAX_DIM);
 	if (q->dim[1] % k->dim[1] || k->dim[1] != v->dim[1] || q->dim[1] != o->dim[1])
@@ -488,7 +504,8 @@ static int check(const struct attend *a)
 		return kiln_error(-EINVAL, "attend: %u keys and %u values, %u queries and %u results, in batches of %u, %u, %u and %u: the same",
 				  k->dim[2], v->dim[2], q->dim[2], o->dim[2], k->dim[0], v->dim[0],
 				  q->dim[0], o->dim[0]);
-	if (mask->addr && (mask->dim[3] < k->dim[2] || mask->dim[2] < q->dim[2] || !fits(mask, 1, q->dim[1]) ||
+	if (mask->addr &&
+	    (mask->dim[3] < k->dim[2] || mask->dim[2] < q->dim[2] || !fits(mask, 1, q->dim[1]) ||
 			   !fits(mask, 0, q->dim[0])))
 		return kiln_error(-EINVAL, "attend: a mask of [%u, %u, %u, %u] for [%u, %u, %u, %u]: as many, or 1 in the first two",
 				  mask->dim[0], mask->dim[1], mask->dim[2], mask->dim[3], q->dim[0],
@@ -521,7 +538,8 @@ static int check(const struct attend *a)
 	return 0;
 }
 
-int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_done_fn done, void *user)
+int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_done_fn done,
+		void *user)
 {
 	static const char *const name[] = { "q", "k", "v", "mask", "sinks", "slopes", "out" };
 	struct kiln_ops_key key = { .word = { 0 } };

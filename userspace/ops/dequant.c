@@ -113,7 +113,8 @@ static void two(const struct gen *g, struct kiln_operand dst, struct kiln_operan
 static void three(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
 		  enum kiln_alu func, float s0, enum kiln_alu func1, struct kiln_operand b)
 {
-	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, kiln_const(s0), func1, b, 0);
+	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, kiln_const(s0), func1, b,
+				      0);
 }
 
 /* dst = (src func s0) func1 s1 */
@@ -254,7 +255,8 @@ static void pairs(const struct gen *g, uint32_t to, uint32_t q)
 	uint32_t j;
 
 	for (j = 0; j < 4; j++)
-		bits(g, bytes(g, to + 32 * j, 256, 2, 128, 32, 1), field(g, q, 2, 32, 32, 1), 2 * j, 3);
+		bits(g, bytes(g, to + 32 * j, 256, 2, 128, 32, 1), field(g, q, 2, 32, 32, 1), 2 * j,
+		     3);
 }
 
 static void q2_k(const struct gen *g)
@@ -283,7 +285,8 @@ static void q3_k(const struct gen *g)
 	      half(g, 108, 16));
 	pairs(g, g->value, 32);
 	for (i = 0; i < 8; i++)
-		bits(g, bytes(g, g->bit + 32 * i, 256, 1, 1, 32, 1), field(g, 0, 1, 1, 32, 1), i, 1);
+		bits(g, bytes(g, g->bit + 32 * i, 256, 1, 1, 32, 1), field(g, 0, 1, 1, 32, 1), i,
+		     1);
 	three(g, value, bit, KILN_ALU_MULTIPLY, 4, KILN_ALU_ADD, value);
 	three(g, out(g), value, KILN_ALU_SUBTRACT, 4, KILN_ALU_MULTIPLY, factors_of_all(g, 0, 16));
 }
@@ -303,7 +306,8 @@ static void packed_scales(const struct gen *g, uint32_t s)
 		bits(g, small(g, to, 4), field(g, s + 4 * which, 1, 1, 4, 1), 0, 63);
 		bits(g, small(g, to + 4, 4), field(g, s + 8, 1, 1, 4, 1), 4 * which, 15);
 		bits(g, small(g, WORK, 4), field(g, s + 4 * which, 1, 1, 4, 1), 6, 3);
-		three(g, small(g, to + 4, 4), small(g, WORK, 4), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD,
+		three(g, small(g, to + 4, 4), small(g, WORK, 4), KILN_ALU_MULTIPLY, 16,
+		      KILN_ALU_ADD,
 		      small(g, to + 4, 4));
 		set_factors(g, which, small(g, to, 8), 8, 2 * which);
 	}
@@ -331,7 +335,8 @@ static void q5_k(const struct gen *g)
 	packed_scales(g, 4);
 	alternating_halves(g, 48);
 	for (i = 0; i < 8; i++)
-		bits(g, bytes(g, g->bit + 32 * i, 256, 1, 1, 32, 1), field(g, 16, 1, 1, 32, 1), i, 1);
+		bits(g, bytes(g, g->bit + 32 * i, 256, 1, 1, 32, 1), field(g, 16, 1, 1, 32, 1), i,
+		     1);
 	three(g, value, all(g, KILN_U8, g->bit), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD, value);
 	scaled_less(g, 8);
 }
@@ -357,10 +362,12 @@ static void iq4_xs(const struct gen *g)
 	bits(g, bytes(g, g->value + 16, 256, 8, 32, 16, 1), field(g, 8, 8, 16, 16, 1), 4, 15);
 	looked_up(g, nonlinear);
 	for (i = 0; i < 2; i++)
-		bits(g, bytes(g, g->scale + SCALES + i, SCALE_BYTES, 1, 1, 4, 2), field(g, 4, 1, 1, 4, 1),
+		bits(g, bytes(g, g->scale + SCALES + i, SCALE_BYTES, 1, 1, 4, 2),
+		     field(g, 4, 1, 1, 4, 1),
 		     4 * i, 15);
 	for (i = 0; i < 4; i++)
-		bits(g, bytes(g, g->scale + WORK + i, SCALE_BYTES, 1, 1, 2, 4), field(g, 2, 1, 1, 2, 1),
+		bits(g, bytes(g, g->scale + WORK + i, SCALE_BYTES, 1, 1, 2, 4),
+		     field(g, 2, 1, 1, 2, 1),
 		     2 * i, 3);
 	three(g, small(g, SCALES, 8), small(g, WORK, 8), KILN_ALU_MULTIPLY, 16, KILN_ALU_ADD,
 	      small(g, SCALES, 8));
@@ -378,7 +385,9 @@ static void less_one(const struct gen *g, uint32_t d, uint32_t n)
 	      half(g, d, n));
 }
 
-/* Digits of n bytes at q, planes of them, from element to on: bytes times powers of 3, as 16 bits */
+/*
+ * Digits of n bytes at q, planes of them, from element to on: bytes times powers of 3, as 16 bits
+ */
 static void digits(const struct gen *g, uint32_t to, uint32_t q, uint32_t n, uint32_t planes)
 {
 	uint32_t i, power = 1;
@@ -422,7 +431,8 @@ static void q2_0(const struct gen *g)
 	uint32_t i;
 
 	for (i = 0; i < 4; i++)
-		bits(g, bytes(g, g->value + i, 64, 1, 1, 16, 4), field(g, 2, 1, 1, 16, 1), 2 * i, 3);
+		bits(g, bytes(g, g->value + i, 64, 1, 1, 16, 4), field(g, 2, 1, 1, 16, 1), 2 * i,
+		     3);
 	less_one(g, 0, 64);
 }
 
@@ -431,9 +441,11 @@ static void nvfp4(const struct gen *g)
 {
 	const uint32_t scale = g->scale, there = g->scale + 8 * g->n, shift = 7;
 	struct kiln_scalar by = kiln_const(0);
-	struct kiln_operand s = kiln_at(kiln_tile1(KILN_SBUF, KILN_U16, 0, g->dq->p, scale, 4 * g->n),
+	struct kiln_operand s = kiln_at(kiln_tile1(KILN_SBUF, KILN_U16, 0, g->dq->p, scale,
+						   4 * g->n),
 					g->dq->reg);
-	struct kiln_operand t = kiln_at(kiln_tile1(KILN_SBUF, KILN_U16, 0, g->dq->p, there, 4 * g->n),
+	struct kiln_operand t = kiln_at(kiln_tile1(KILN_SBUF, KILN_U16, 0, g->dq->p, there,
+						   4 * g->n),
 					g->dq->reg);
 
 	bits(g, bytes(g, g->value, 64, 4, 16, 8, 1), field(g, 4, 4, 8, 8, 1), 0, 15);
@@ -449,7 +461,8 @@ static void nvfp4(const struct gen *g)
 	two(g, kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n),
 		       g->dq->reg), s, KILN_ALU_MULTIPLY, t);
 	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY,
-	    kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n, 1, 16, 0),
+	    kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n, 1, 16,
+			       0),
 		    g->dq->reg));
 }
 

@@ -70,7 +70,10 @@ static uint32_t rows_of_tile(const struct gen *g)
 	return g->slots * g->each;
 }
 
-/* rows of width elements of t at raw become work at wide, then [k, rows] at to, pitch bytes a split */
+/*
+ * rows of width elements of t at raw become work at wide, then [k, rows] at to, pitch bytes a
+ * split
+ */
 static void expand(struct gen *g, unsigned int t, uint32_t rows, uint32_t width, uint32_t to,
 		   uint32_t pitch)
 {
@@ -90,18 +93,22 @@ static void expand(struct gen *g, unsigned int t, uint32_t rows, uint32_t width,
 	seq_on(&g->s, KILN_TENSOR);
 	for (i = 0; i * PART < width; i++) {
 		n = kiln_min(PART, width - i * PART);
-		kiln_asm_transpose(g->as, kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + i * PART * 2, rows),
+		kiln_asm_transpose(g->as,
+				   kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + i * PART * 2, rows),
 				   sbuf(rows, work, g->wide + i * PART * 2, n));
 	}
 	seq_on(&g->s, KILN_VECTOR);
 	if (full)
 		kiln_asm_tensor_copy(g->as, KILN_VECTOR,
-				     kiln_tile2(KILN_SBUF, work, 0, PART, to, full, pitch / 2, rows, 1),
-				     kiln_tile2(KILN_PSUM, work, 0, PART, PSUM_T, full, PART, rows, 1));
+				     kiln_tile2(KILN_SBUF, work, 0, PART, to, full, pitch / 2, rows,
+						1),
+				     kiln_tile2(KILN_PSUM, work, 0, PART, PSUM_T, full, PART, rows,
+						1));
 	n = width % PART;
 	if (n)
 		kiln_asm_tensor_copy(g->as, KILN_VECTOR, sbuf(n, work, to + full * pitch, rows),
-				     kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + full * PART * 2, rows));
+				     kiln_tile1(KILN_PSUM, work, 0, n, PSUM_T + full * PART * 2,
+						rows));
 }
 
 static void load(struct gen *g, unsigned int t, unsigned int ring, uint32_t first, uint32_t rows,
@@ -127,7 +134,7 @@ static void load_x(struct gen *g)
 		for (i = 0; i < g->slots; i++)
 			load(g, X, RING_X, i * g->each, g->each, width, g->addr[X],
 			     i * step_of(g, X, 2) + (int64_t)at * type_size(g->li->t[X].type),
-			     g->slots > 1 || g->li->t[IDS].addr ? step_of(g, X, 1) : step_of(g, X, 2));
+			     step_of(g, X, g->li->t[IDS].addr ? 1 : 2));
 		expand(g, X, rows_of_tile(g), width, g->xt + at / PART * PART * 2, PART * 2);
 	}
 }
@@ -172,13 +179,16 @@ static void store(struct gen *g, uint32_t columns)
 	for (i = 0; i < g->slots; i++) {
 		int64_t down = g->li->t[IDS].addr ? step_of(g, OUT, 1) : step_of(g, OUT, 2);
 		int64_t offset = i * step_of(g, OUT, 2);
-		struct kiln_operand tile = kiln_tile1(KILN_SBUF, type, i * g->each, g->each, g->result,
+		struct kiln_operand tile = kiln_tile1(KILN_SBUF, type, i * g->each, g->each,
+						      g->result,
 						      columns);
 
 		if (g->scattered)	/* rows are counted from the first of the tile */
 			kiln_asm_dma_scatter(g->as, KILN_SYNC, RING_OUT,
-					     kiln_dram(g->out, offset - i * g->each * down, down / es, 1),
-					     tile, kiln_tile1(KILN_SBUF, KILN_U32, i * g->each, g->each,
+					     kiln_dram(g->out, offset - i * g->each * down,
+						       down / es, 1),
+					     tile, kiln_tile1(KILN_SBUF, KILN_U32, i * g->each,
+							      g->each,
 							      g->index, 1), g->limit, KILN_F_DROP);
 		else
 			kiln_asm_dma(g->as, KILN_SYNC, RING_OUT,
@@ -281,7 +291,8 @@ static void load_ids(struct gen *g)
 
 	seq_settle(&g->s);
 	for (i = 0; i < g->slots; i++)
-		seq_dma(&g->s, RING_X, kiln_tile1(KILN_SBUF, KILN_I32, i * g->each, g->each, g->ids, 1),
+		seq_dma(&g->s, RING_X,
+			kiln_tile1(KILN_SBUF, KILN_I32, i * g->each, g->each, g->ids, 1),
 			kiln_dram(g->addr[IDS], i * step_of(g, IDS, 3), step_of(g, IDS, 2) / 4, 1));
 	seq_settle(&g->s);
 	kiln_asm_movi(g->as, KILN_SYNC, g->limit, g->experts);
@@ -437,7 +448,8 @@ static int check_shapes(const struct linear *li)
 			(x->dim[2] == 1 || x->dim[2] == ids->dim[3]) && o->dim[2] == ids->dim[3];
 	else
 		for (d = 0; d < 3; d++)
-			good = good && o->dim[d] == x->dim[d] && (d == 2 || x->dim[d] % w->dim[d] == 0);
+			good = good && o->dim[d] == x->dim[d] &&
+				(d == 2 || x->dim[d] % w->dim[d] == 0);
 	if (!good)
 		return kiln_error(-EINVAL, "linear: x [%u, %u, %u, %u], w [%u, %u, %u, %u], out [%u, %u, %u, %u]%s: they do not go together",
 				  x->dim[0], x->dim[1], x->dim[2], x->dim[3], w->dim[0], w->dim[1],
@@ -448,7 +460,8 @@ static int check_shapes(const struct linear *li)
 	return 0;
 }
 
-int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_done_fn done, void *user)
+int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_done_fn done,
+		void *user)
 {
 	static const char *const name[] = { "x", "w", "ids", "out" };
 	struct kiln_ops_key key = { .word = { 0 } };
@@ -480,7 +493,8 @@ int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_don
 					  (long long)li.t[i].stride[3]);
 		block = kiln_type_block(li.t[i].type);
 		for (d = 0; d < 4; d++) {
-			if (d < 3 ? li.t[i].stride[d] % block.elements : li.t[i].dim[d] % block.elements)
+			if (d < 3 ? li.t[i].stride[d] % block.elements :
+			    li.t[i].dim[d] % block.elements)
 				return kiln_error(-EINVAL, "linear: dimension %u of %s, %u elements %lld apart: whole blocks of %u",
 						  d, name[i], li.t[i].dim[d],
 						  (long long)li.t[i].stride[d], block.elements);

@@ -679,7 +679,9 @@ static void take_turns(struct nd_gen *g, struct turn *t, uint32_t start, uint32_
 int nd_make(struct kiln_asm *as, unsigned int generation, const struct nd *nd,
 	    enum kiln_engine first, nd_body_fn body, const void *op)
 {
-	struct nd_gen gen = { .as = as, .nd = nd, .body = body, .op = op, .first = first }, *g = &gen;
+	struct nd_gen gen = {
+		.as = as, .nd = nd, .body = body, .op = op, .first = first,
+	}, *g = &gen;
 	uint32_t top = 0, frame = 0, shared = 0, frames, t;
 	uint32_t most = sbuf_for_frames(generation) / (FRAMES * point_bytes(nd));
 

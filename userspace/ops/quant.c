@@ -47,7 +47,8 @@ static struct kiln_operand spread(const struct gen *g, uint32_t addr)
 }
 
 /* A field of the blocks */
-static struct kiln_operand field(const struct gen *g, enum kiln_dtype type, uint32_t byte, uint32_t n)
+static struct kiln_operand field(const struct gen *g, enum kiln_dtype type, uint32_t byte,
+				 uint32_t n)
 {
 	return tile(g, type, g->qu->dst + byte, g->bytes / kiln_dtype_bytes(type), n, 1);
 }
@@ -68,7 +69,8 @@ static void two(const struct gen *g, struct kiln_operand dst, struct kiln_operan
 static void three(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
 		  enum kiln_alu func, float s0, enum kiln_alu func1, struct kiln_operand b)
 {
-	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, kiln_const(s0), func1, b, 0);
+	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, kiln_const(s0), func1, b,
+				      0);
 }
 
 /* ----------------------------------------------------------------- scales -- */
@@ -123,7 +125,8 @@ static void split(const struct gen *g, struct kiln_operand x, struct kiln_operan
  */
 static void inverse_of(const struct gen *g, float n)
 {
-	struct kiln_operand scale = each(g, g->scale), r = each(g, g->low), rest = each(g, g->inverse);
+	struct kiln_operand scale = each(g, g->scale), rest = each(g, g->inverse);
+	struct kiln_operand r = each(g, g->low);
 	struct kiln_operand t[6];
 	uint32_t i;
 
@@ -171,7 +174,8 @@ static void signed_scale(const struct gen *g, float factor)
 	kiln_asm_memset(g->as, KILN_VECTOR, tile(g, KILN_F32, g->value, g->per, 1, 1), 0);
 	kiln_asm_memset(g->as, KILN_VECTOR, other, 0);
 	kiln_asm_memset(g->as, KILN_VECTOR, tile(g, KILN_F32, g->other, g->per, 1, 1), 1);
-	kiln_asm_tensor_tensor_scan(g->as, weight, value, KILN_ALU_MULTIPLY, kiln_const(0), KILN_ALU_ADD,
+	kiln_asm_tensor_tensor_scan(g->as, weight, value, KILN_ALU_MULTIPLY, kiln_const(0),
+				    KILN_ALU_ADD,
 				    other, 0);
 	greatest(g);
 	two(g, other, value, KILN_ALU_EQ, spread(g, g->scale));
@@ -245,7 +249,8 @@ static void pack_fifth(const struct gen *g, uint32_t byte)
 				1 << i);
 	two(g, value, value, KILN_ALU_MULTIPLY, other);
 	kiln_asm_tensor_reduce(g->as, field(g, KILN_U8, byte, 4), KILN_ALU_ADD,
-			       at(g, kiln_tile3(KILN_SBUF, KILN_F32, 0, g->qu->p, g->value, g->n, 32,
+			       at(g,
+				  kiln_tile3(KILN_SBUF, KILN_F32, 0, g->qu->p, g->value, g->n, 32,
 						4, 8, 8, 1)), false);
 }
 
@@ -257,10 +262,12 @@ static void pack_pairs(const struct gen *g)
 	for (half = 0; half < 2; half++)
 		for (i = 0; i < 4; i++) {
 			struct kiln_operand bytes = field(g, KILN_U8, 32 * half, 32);
-			struct kiln_operand plane = tile(g, KILN_U8, g->digit + 128 * half + 32 * i, 256, 32, 1);
+			struct kiln_operand plane = tile(g, KILN_U8, g->digit + 128 * half + 32 * i,
+							 256, 32, 1);
 
 			if (i)
-				three(g, bytes, plane, KILN_ALU_MULTIPLY, 1 << 2 * i, KILN_ALU_ADD, bytes);
+				three(g, bytes, plane, KILN_ALU_MULTIPLY, 1 << 2 * i, KILN_ALU_ADD,
+				      bytes);
 			else
 				kiln_asm_tensor_copy(g->as, KILN_VECTOR, bytes, plane);
 		}

@@ -58,8 +58,10 @@ static void body(struct nd_tile *t, const void *op)
 	}
 	nd_ts(t, nd_tmp_as(t, 1, KILN_I32), angle, KILN_ALU_MULTIPLY, (float)(0.5 / M_PI),
 	      KILN_ALU_BYPASS, 0);
-	nd_stt(t, angle, nd_tmp_as(t, 1, KILN_I32), KILN_ALU_MULTIPLY, -TURN_HI, KILN_ALU_ADD, angle);
-	nd_stt(t, angle, nd_tmp_as(t, 1, KILN_I32), KILN_ALU_MULTIPLY, -TURN_LO, KILN_ALU_ADD, angle);
+	nd_stt(t, angle, nd_tmp_as(t, 1, KILN_I32), KILN_ALU_MULTIPLY, -TURN_HI, KILN_ALU_ADD,
+	       angle);
+	nd_stt(t, angle, nd_tmp_as(t, 1, KILN_I32), KILN_ALU_MULTIPLY, -TURN_LO, KILN_ALU_ADD,
+	       angle);
 	nd_on(t, KILN_SCALAR);
 	nd_act(t, cosine, KILN_ACT_COS, angle, 1, 0);
 	nd_act(t, other, KILN_ACT_SIN, angle, 1, 0);
@@ -126,7 +128,8 @@ static int add_frequencies(struct kiln_ops *ops, const struct kiln_rotate *ro, u
 		table[i * sections + section] = ro->frequency[i];
 	}
 	*t = (struct kiln_tensor) {
-		.type = KILN_TYPE_F32, .dim = { 1, 1, 1, ro->pairs }, .stride = { 1, 1, 1, sections },
+		.type = KILN_TYPE_F32, .dim = { 1, 1, 1, ro->pairs },
+		.stride = { 1, 1, 1, sections },
 	};
 	return kiln_ops_constant(ops, table, sizeof(table), &t->addr);
 }
@@ -148,7 +151,8 @@ static void add_pairs(struct rotate *r, struct kiln_tensor t[], uint32_t *n,
 }
 
 /* What is not rotated */
-static int copy_rest(struct kiln_ops *ops, struct kiln_tensor x, struct kiln_tensor y, uint32_t from)
+static int copy_rest(struct kiln_ops *ops, struct kiln_tensor x, struct kiln_tensor y,
+		     uint32_t from)
 {
 	x.dim[3] = y.dim[3] -= from;
 	x.addr += from * type_size(x.type);
@@ -156,7 +160,8 @@ static int copy_rest(struct kiln_ops *ops, struct kiln_tensor x, struct kiln_ten
 	return kiln_copy(ops, &x, &y, NULL, NULL);
 }
 
-int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_done_fn done, void *user)
+int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_done_fn done,
+		void *user)
 {
 	struct kiln_tensor x, y, t[ND_TENSORS];
 	const struct kiln_tensor *p[ND_TENSORS];
@@ -189,7 +194,8 @@ int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_don
 		return err;
 	for (i = 0; i < r.sections; i++)
 		t[n++] = (struct kiln_tensor) {
-			.type = KILN_TYPE_I32, .dim = { 1, x.dim[1], 1, 1 }, .stride = { 0, 1, 0, 0 },
+			.type = KILN_TYPE_I32, .dim = { 1, x.dim[1], 1, 1 },
+			.stride = { 0, 1, 0, 0 },
 			.addr = rotate->positions + (uint64_t)i * x.dim[1] * 4,
 		};
 	if (r.factors)
@@ -210,7 +216,8 @@ int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_don
 	err = nd_space("rotate", &r.nd, p, space);
 	if (err)
 		return err;
-	if (2 * rotate->pairs < x.dim[3] && (x.addr != y.addr || memcmp(x.stride, y.stride, sizeof(x.stride)))) {
+	if (2 * rotate->pairs < x.dim[3] &&
+	    (x.addr != y.addr || memcmp(x.stride, y.stride, sizeof(x.stride)))) {
 		err = copy_rest(ops, x, y, 2 * rotate->pairs);
 		if (err)
 			return err;

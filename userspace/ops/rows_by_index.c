@@ -28,7 +28,8 @@ static void body(struct nd_tile *t, const void *op)
 	if (quantised(by->from)) {
 		struct dequant dq = {
 			.type = by->from, .p = t->p, .blocks = nd_points(t),
-			.src = nd_offset(t, X), .dst = nd_offset(t, out), .tmp = nd_tmp_offset(t, 0),
+			.src = nd_offset(t, X), .dst = nd_offset(t, out),
+			.tmp = nd_tmp_offset(t, 0),
 			.dst_type = by->nd.dtype[out], .reg = nd_reg(t),
 		};
 
@@ -36,7 +37,8 @@ static void body(struct nd_tile *t, const void *op)
 	} else if (quantised(by->to)) {
 		struct quant qu = {
 			.type = by->to, .p = t->p, .blocks = nd_points(t),
-			.src = nd_offset(t, X), .dst = nd_offset(t, out), .tmp = nd_tmp_offset(t, 0),
+			.src = nd_offset(t, X), .dst = nd_offset(t, out),
+			.tmp = nd_tmp_offset(t, 0),
 			.src_type = by->nd.dtype[X], .reg = nd_reg(t),
 		};
 
@@ -188,7 +190,8 @@ int kiln_get_rows(struct kiln_ops *ops, const struct kiln_get_rows *get, kiln_do
 	t[out] = get->out;
 	by.from = get->table.type;
 	by.to = get->out.type;
-	if (!pair_known(by.from, by.to) || (by.add && (!known_type(by.from) || !known_type(get->addend.type))))
+	if (!pair_known(by.from, by.to) ||
+	    (by.add && (!known_type(by.from) || !known_type(get->addend.type))))
 		return kiln_error(-ENOTSUP, "get_rows: type %d to type %d: F32, BF16, F16 and, without addend, quantised types to the former, or I32 to I32",
 				  (int)by.from, (int)by.to);
 	err = nd_tensor("get_rows", "table", &t[X]);

@@ -23,7 +23,8 @@ enum { A, B, SLOPES };
 
 /* ------------------------------------------------------------------ parts -- */
 
-static void reduce(struct nd_tile *t, unsigned int stat, enum kiln_alu func, struct kiln_operand rows)
+static void reduce(struct nd_tile *t, unsigned int stat, enum kiln_alu func,
+		   struct kiln_operand rows)
 {
 	kiln_asm_tensor_reduce(t->as, nd_stat(t, stat), func, rows, false);
 }
@@ -134,7 +135,8 @@ static void cumsum(struct nd_tile *t, const struct rows *r)
 	kiln_asm_memset(t->as, KILN_VECTOR, nd_tmp(t, 0), 1);
 	starts.size[starts.ndim - 1] = 1;
 	kiln_asm_memset(t->as, KILN_VECTOR, starts, 0);
-	kiln_asm_tensor_tensor_scan(t->as, nd_view(t, r->nd.inputs), nd_tmp(t, 0), KILN_ALU_MULTIPLY,
+	kiln_asm_tensor_tensor_scan(t->as, nd_view(t, r->nd.inputs), nd_tmp(t, 0),
+				    KILN_ALU_MULTIPLY,
 				    kiln_const(0), KILN_ALU_ADD, nd_view(t, X), 0);
 }
 
@@ -162,7 +164,8 @@ static void rms_norm_back(struct nd_tile *t, const struct rows *r)
 	reduce(t, 0, KILN_ALU_ADD, nd_tmp_rows(t, 0));
 	nd_tt(t, tmp, a, KILN_ALU_MULTIPLY, nd_view(t, X));
 	reduce(t, 1, KILN_ALU_ADD, nd_tmp_rows(t, 0));
-	nd_ts(t, nd_stat(t, 2), nd_stat(t, 0), KILN_ALU_MULTIPLY, -1, KILN_ALU_SUBTRACT, r->eps * n);
+	nd_ts(t, nd_stat(t, 2), nd_stat(t, 0), KILN_ALU_MULTIPLY, -1, KILN_ALU_SUBTRACT,
+	      r->eps * n);
 	kiln_asm_reciprocal(t->as, nd_stat(t, 2), nd_stat(t, 2));
 	nd_tt(t, nd_stat(t, 1), nd_stat(t, 1), KILN_ALU_MULTIPLY, nd_stat(t, 2));
 	inverse_root(t, 0, 1 / n, r->eps);
