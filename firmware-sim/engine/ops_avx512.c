@@ -558,6 +558,15 @@ static void pack_pairs(uint32_t *dst, size_t pitch, unsigned int width,
 	}
 }
 
+INLINE void store_block(const struct kiln_matmul *mm, float *c, uint32_t rows, __mmask16 lo,
+			__mmask16 hi, unsigned int mr, __m512 sum[MR][2])
+{
+	for (unsigned int i = 0; i < mr && i < rows; i++) {
+		_mm512_mask_storeu_ps(c + i * mm->pitch, lo, sum[i][0]);
+		_mm512_mask_storeu_ps(c + i * mm->pitch + W, hi, sum[i][1]);
+	}
+}
+
 /*
  * One block of mr rows and two vectors of C; rows: of C, at most mr. fetch: the
  * block of C that is next, whose rows are on pages of their own.
@@ -576,6 +585,7 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 		_mm_prefetch((const char *)(fetch + i * mm->pitch), _MM_HINT_T0);
 		_mm_prefetch((const char *)(fetch + i * mm->pitch + W), _MM_HINT_T0);
 	}
+#pragma GCC unroll 2
 	for (uint32_t k = mm->rows; k; k--, a += MR, b += mm->b_step) {
 		__m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + W);
 
@@ -594,7 +604,11 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 			}
 		}
 	}
-	/* No NaN among them if there is none in their sum; adding costs no multiplier its turn. */
+	store_block(mm, c, rows, lo, hi, mr, sum);
+	/*
+	 * No NaN among them if there is none in their sum; adding costs no multiplier
+	 * its turn. After the stores, which the next block waits for.
+	 */
 	any = _mm512_add_ps(sum[0][0], sum[0][1]);
 	for (unsigned int i = 1; i < mr; i++)
 		any = _mm512_add_ps(any, _mm512_add_ps(sum[i][0], sum[i][1]));
@@ -603,12 +617,7 @@ INLINE void block(bool bf16, unsigned int mr, const struct kiln_matmul *mm,
 			sum[i][0] = quiet(sum[i][0]);
 			sum[i][1] = quiet(sum[i][1]);
 		}
-	}
-	for (unsigned int i = 0; i < mr; i++) {
-		if (i >= rows)
-			break;
-		_mm512_mask_storeu_ps(c + i * mm->pitch, lo, sum[i][0]);
-		_mm512_mask_storeu_ps(c + i * mm->pitch + W, hi, sum[i][1]);
+		store_block(mm, c, rows, lo, hi, mr, sum);
 	}
 }
 
