@@ -79,9 +79,18 @@ void kiln_loan_drop(struct kiln_core *core, const struct tile *tile)
 	for (uint32_t i = core->loans; i-- > 0;) {
 		struct loan *loan = &core->loan[i];
 
-		if (within(loan->lo, loan->hi, loan->partition, loan->partitions, tile->lo,
-			   tile->hi, tile->partition, tile->partitions))
+		/* Some of its partitions: whoever settles pays. */
+		if (!touches(loan, tile) || tile->partition > loan->partition ||
+		    tile->partition + tile->partitions < loan->partition + loan->partitions)
+			continue;
+		if (tile->lo <= loan->lo && tile->hi >= loan->hi) {
 			end(core, loan);
+		} else if (tile->lo <= loan->lo) {
+			loan->src += tile->hi - loan->lo;
+			loan->lo = tile->hi;
+		} else if (tile->hi >= loan->hi) {
+			loan->hi = tile->lo;
+		}
 	}
 }
 

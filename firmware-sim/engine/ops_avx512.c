@@ -693,7 +693,8 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 	matmul(true, mm);
 }
 
-#define PAIRS	6	/* of rows at a time: as many streams as the host follows */
+#define PAIRS	4	/* of rows at a time: as many streams as the host follows */
+#define AHEAD	4	/* times as many rows are fetched before they are used */
 
 /* One pair of rows by 32 columns; lo and hi are those of the sum. */
 INLINE void add_pair(const uint8_t *even, const uint8_t *odd, __mmask32 m, __m512i x,
@@ -734,22 +735,21 @@ static void few(const struct kiln_matvec *mv, uint32_t k, uint32_t rows, uint32_
  * Some pairs of rows. The matrix comes from memory, once: the rows that are next
  * are fetched while these are computed with.
  */
-INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, unsigned int pairs, bool load,
-		      bool last)
+INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, bool load, bool last)
 {
 	const size_t pitch = mv->pitch;
-	const uint8_t *row[4], *next[4];	/* each the first of three */
+	const uint8_t *row[3], *next[3];	/* each the first of three */
 	uint32_t count = mv->n, n = 0;
 	float *c = mv->c;
 	__m512i x[PAIRS];
 
-#pragma GCC unroll 4
-	for (unsigned int i = 0; i < 4; i++) {
+#pragma GCC unroll 3
+	for (unsigned int i = 0; i < 3; i++) {
 		row[i] = mv->b + (k + 3 * i) * pitch;
-		next[i] = row[i] + 2 * PAIRS * pitch;
+		next[i] = row[i] + 2 * PAIRS * AHEAD * pitch;
 	}
-#pragma GCC unroll 6
-	for (unsigned int i = 0; i < pairs; i++)
+#pragma GCC unroll 4
+	for (unsigned int i = 0; i < PAIRS; i++)
 		x[i] = _mm512_set1_epi32(mv->a[(k / 2 + i) * mv->a_step]);
 	for (; n + 64 <= count; n += 64, c += 64) {
 		__m512 sum[4];
@@ -757,8 +757,8 @@ INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, unsigned int pai
 #pragma GCC unroll 4
 		for (unsigned int i = 0; i < 4; i++)
 			sum[i] = load ? _mm512_loadu_ps(c + i * W) : _mm512_setzero_ps();
-#pragma GCC unroll 6
-		for (unsigned int i = 0; i < pairs; i++) {
+#pragma GCC unroll 4
+		for (unsigned int i = 0; i < PAIRS; i++) {
 			const unsigned int j = 2 * i, l = j + 1;
 			const uint8_t *even = row[j / 3] + j % 3 * pitch;
 			const uint8_t *odd = row[l / 3] + l % 3 * pitch;
@@ -773,8 +773,10 @@ INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, unsigned int pai
 			__asm__ volatile("" : : : "memory");
 		}
 #pragma GCC unroll 4
-		for (unsigned int i = 0; i < 4; i++) {
+		for (unsigned int i = 0; i < 4; i++)
 			_mm512_storeu_ps(c + i * W, last ? quiet(sum[i]) : sum[i]);
+#pragma GCC unroll 3
+		for (unsigned int i = 0; i < 3; i++) {
 			row[i] += 128;
 			next[i] += 128;
 			/* An address for each row would be more than there are registers. */
@@ -782,7 +784,7 @@ INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, unsigned int pai
 		}
 	}
 	if (n < count)
-		few(mv, k, 2 * pairs, n, load, last);
+		few(mv, k, 2 * PAIRS, n, load, last);
 }
 
 static void matvec_bf16(const struct kiln_matvec *mv)
@@ -790,15 +792,14 @@ static void matvec_bf16(const struct kiln_matvec *mv)
 	uint32_t k = 0, left = mv->rows;
 
 	if (left > 2 * PAIRS && !mv->accumulate) {
-		row_group(mv, 0, PAIRS, false, false);
+		row_group(mv, 0, false, false);
 		k += 2 * PAIRS;
 		left -= 2 * PAIRS;
 	}
 	for (; left > 2 * PAIRS; k += 2 * PAIRS, left -= 2 * PAIRS)
-		row_group(mv, k, PAIRS, true, false);
-	/* 128 rows are 10 times 12 and 8. */
-	if (left == 8 && (k || mv->accumulate))
-		row_group(mv, k, 4, true, true);
+		row_group(mv, k, true, false);
+	if (left == 2 * PAIRS && (k || mv->accumulate))
+		row_group(mv, k, true, true);
 	else
 		few(mv, k, left, 0, k || mv->accumulate, true);
 }

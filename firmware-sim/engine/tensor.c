@@ -52,6 +52,24 @@ static size_t panel_pitch(uint32_t rows, unsigned int width)
 	return (size_t)(rows + PANEL_PAD) * width;
 }
 
+/* One column of bf16: as many as a matrix has, when it multiplies a vector. */
+static void pack_column(const struct tile *tile, uint32_t *dst, unsigned int width)
+{
+	const uint8_t *row = tile->base;
+	uint32_t p = 0, k = tile->partitions;
+	uint16_t even, odd;
+
+	for (; p < k; p += 2, row += 2 * tile->pitch, dst += width) {
+		memcpy(&even, row, sizeof(even));
+		odd = 0;
+		if (p + 1 < k)
+			memcpy(&odd, row + tile->pitch, sizeof(odd));
+		dst[0] = even | (uint32_t)odd << 16;
+		for (unsigned int i = 1; i < width; i++)
+			dst[i] = 0;
+	}
+}
+
 /* A matrix of K partitions, of two rows each with twice, in panels of width columns. */
 static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 		 unsigned int width, bool twice)
@@ -81,6 +99,10 @@ static void pack(struct kiln_core *core, const struct tile *tile, uint32_t *dst,
 					   core->row[1], n);
 			}
 		}
+		return;
+	}
+	if (tile->count == 1) {
+		pack_column(tile, dst, width);
 		return;
 	}
 	for (uint32_t p = 0; p < k; p += 2) {
