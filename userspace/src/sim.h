@@ -59,7 +59,7 @@ struct sim_device {
 	uint64_t kicks;			/* [kick] */
 	uint64_t sleep_until;		/* [kick] when the first sleeper wakes by itself */
 	unsigned int sleepers;		/* [kick] */
-	unsigned int running;		/* [card] threads inside kiln_sim_run() */
+	unsigned int running;		/* [card] threads inside kiln_sim_run(), helpers too */
 	bool quit;			/* [card] and [kick] */
 	unsigned int threads;		/* of them may run a core at a time */
 	pthread_t thread[SIM_MAX_THREADS + 1];
@@ -86,6 +86,8 @@ void sim_host_remove(struct sim_device *dev, void *start);
 int sim_workers_start(struct sim_device *dev);
 void sim_workers_stop(struct sim_device *dev);
 void sim_kick(struct sim_device *dev);
+/* Be one of the card's threads for one command, if there is one; false: nothing to do. */
+bool sim_help(struct sim_device *dev);
 
 /* sim_queue.c */
 int sim_rings_init(struct sim_device *dev, struct sim_rings *rings, unsigned int log2);

@@ -228,6 +228,9 @@ static int reap(struct kiln_queue *base, unsigned int min, int64_t timeout_ns)
 				break;
 			continue;
 		}
+		/* Not by the clock: a command may take seconds. */
+		if (timeout_ns < 0 && sim_help(to_sim(base->device)))
+			continue;
 		if (arm(&q->rings, min - n))
 			err = sleep_for(q, timeout_ns);
 	}
