@@ -694,7 +694,6 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 }
 
 #define PAIRS	4	/* of rows at a time: as many streams as the host follows */
-#define AHEAD	4	/* times as many rows are fetched before they are used */
 
 /* One pair of rows by 32 columns; lo and hi are those of the sum. */
 INLINE void add_pair(const uint8_t *even, const uint8_t *odd, __mmask32 m, __m512i x,
@@ -746,7 +745,7 @@ INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, bool load, bool 
 #pragma GCC unroll 3
 	for (unsigned int i = 0; i < 3; i++) {
 		row[i] = mv->b + (k + 3 * i) * pitch;
-		next[i] = row[i] + 2 * PAIRS * AHEAD * pitch;
+		next[i] = row[i] + 2 * PAIRS * pitch;
 	}
 #pragma GCC unroll 4
 	for (unsigned int i = 0; i < PAIRS; i++)
