@@ -339,12 +339,22 @@ static void matvec(struct kiln_core *core, const uint32_t *stationary, struct ti
 	};
 }
 
+/* A row of sums, where it does not lie as the kernels want it. */
+static void load_row(const struct kiln_core *core, const struct tile *tile, uint32_t p, float *to)
+{
+	const float *from = kiln_tile_load(core, tile, p, 0, tile->count, to);
+
+	if (from != to)
+		memcpy(to, from, tile->count * sizeof(*to));
+}
+
 enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 				  const struct kiln_insn *insn)
 {
 	struct tile dst, src;
 	enum kiln_status status = kiln_tile_place(core, s, &insn->src[0], &src);
 	bool bf16 = insn->src[0].dtype == KILN_BF16, twice = insn->flags & KILN_F_DOUBLE_ROW;
+	bool in_place;
 	const struct stationary *stationary = &core->stationary;
 	struct kiln_matmul mm = { .a = core->whole };
 
@@ -367,8 +377,9 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	    stationary->k != src.partitions || stationary->twice != twice ||
 	    stationary->m != dst.partitions)
 		return KILN_ST_OPERAND;
+	in_place = dst.dtype == KILN_F32 && tile_contiguous(&dst);
 	if (bf16 && dst.partitions == 1 && core->ops->matvec_bf16 && tile_contiguous(&src) &&
-	    tile_contiguous(&dst)) {
+	    in_place) {
 		matvec(core, mm.a, &src, &dst, insn->flags & KILN_F_ACCUMULATE);
 		return KILN_ST_OK;
 	}
@@ -391,23 +402,21 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 	mm.m = dst.partitions;
 	mm.n = dst.count;
 	mm.accumulate = insn->flags & KILN_F_ACCUMULATE;
-	if (tile_contiguous(&dst)) {
+	if (in_place) {
 		mm.c = (float *)dst.base;
 		mm.pitch = dst.pitch / sizeof(float);
 	} else {
 		mm.c = core->out;
 		mm.pitch = KILN_MATMUL_MAX_N;
 		for (uint32_t p = 0; mm.accumulate && p < mm.m; p++)
-			kiln_tile_gather(&dst, p, 0, dst.count, mm.c + p * mm.pitch);
+			load_row(core, &dst, p, mm.c + p * mm.pitch);
 	}
 	if (bf16)
 		core->ops->matmul_bf16(&mm);
 	else
 		core->ops->matmul_f32(&mm);
-	if (!tile_contiguous(&dst)) {
-		for (uint32_t p = 0; p < mm.m; p++)
-			kiln_tile_scatter(&dst, p, 0, dst.count, mm.c + p * mm.pitch);
-	}
+	for (uint32_t p = 0; !in_place && p < mm.m; p++)
+		kiln_tile_store(core, &dst, p, 0, dst.count, mm.c + p * mm.pitch);
 	return KILN_ST_OK;
 }
 

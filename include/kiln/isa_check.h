@@ -620,6 +620,9 @@ static inline enum kiln_verdict kiln_check_shape(struct kiln_check *c,
 		if (in > KILN_MATMUL_MAX_N || in != out)
 			return kiln_wrong(c, NULL, "%lld columns into %lld, 512 at most", in, out,
 					  0, 0);
+		if (dst->dtype == KILN_BF16 && c->generation < 3)
+			return kiln_wrong(c, "dst", "bf16: there from generation 3 on, not in %lld",
+					  c->generation, 0, 0, 0);
 		return kiln_check_bank(c, "dst", dst);
 	case KILN_SHAPE_TRANSPOSE:
 		if (in > KILN_PARTITIONS || dst->partitions != in || out != a->partitions)

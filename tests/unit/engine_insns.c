@@ -481,7 +481,8 @@ static bool try_matmul(enum kiln_dtype dtype, enum kiln_dtype moving_dtype)
 
 	stationary = random_tile(KILN_SBUF, dtype, k, mcount, 0, 8 << 10, true);
 	moving = random_tile(KILN_SBUF, moving_dtype, k, n, 8 << 10, 32 << 10, true);
-	out = random_tile(KILN_PSUM, KILN_F32, mcount, n, 2048, 2048, false);
+	out = random_tile(KILN_PSUM, m->generation > 2 && rng() % 2 ? KILN_BF16 : KILN_F32,
+			  mcount, n, 2048, 2048, false);
 	memset(&p, 0, sizeof(p));
 	insn = emit(&p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
 	insn->src[0] = stationary;
@@ -518,7 +519,10 @@ static bool try_matmul(enum kiln_dtype dtype, enum kiln_dtype moving_dtype)
 	}
 	for (uint32_t i = 0; i < mcount; i++) {
 		for (uint32_t j = 0; j < n; j++) {
-			if (memcmp(element(&out, i, j), &sums[i * n + j], 4)) {
+			uint32_t want;
+
+			kiln_store_one(&want, sums[i * n + j], out.dtype);
+			if (memcmp(element(&out, i, j), &want, kiln_dtype_bytes(out.dtype))) {
 				printf("# K %u M %u N %u: [%u][%u] %g, want %g\n", k, mcount, n, i, j,
 				       value(&out, i, j), sums[i * n + j]);
 				return false;

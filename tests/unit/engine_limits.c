@@ -124,7 +124,9 @@ static void test_operands(void)
 	/* kinds */
 	WRONG(MATMUL, insn.dst.space = KILN_SBUF, operand, 0);
 	WRONG(MATMUL, insn.src[0].space = KILN_PSUM, operand, 0);
-	WRONG(MATMUL, insn.dst.dtype = KILN_BF16, operand, 0);
+	WRONG(MATMUL, insn.dst.dtype = KILN_F16, operand, 0);
+	if (m->generation < 3)
+		WRONG(MATMUL, insn.dst.dtype = KILN_BF16, operand, 0);
 	WRONG(LOAD_STATIONARY, insn.src[0].dtype = KILN_I32, operand, 0);
 	WRONG(LOAD_STATIONARY, insn.src[0].space = KILN_PSUM, operand, 0);
 	WRONG(TRANSPOSE, insn.dst.space = KILN_SBUF, operand, 0);
