@@ -52,6 +52,7 @@ enum kiln_sim_log_level {
 	KILN_SIM_LOG_INFO,
 	KILN_SIM_LOG_GUEST_ERROR,	/* what the guest did wrong */
 	KILN_SIM_LOG_ERROR,
+	KILN_SIM_LOG_SANITIZER,		/* asked for by config.sanitize; from kiln_sim_run() */
 };
 
 /* What the outside does for the card. Addresses are in host memory, as the
@@ -85,6 +86,7 @@ struct kiln_sim_config {
 	unsigned int generation;	/* 1, 2, 3 for trn1, trn2, trn3 */
 	unsigned int cores;		/* 1 to KILN_MAX_CORES */
 	uint64_t hbm_bytes;		/* multiple of 2 MiB */
+	bool sanitize;			/* watch programs, tell of what is wrong through log */
 	bool time_only;			/* programs take their time and do nothing: see engine/core.h */
 };
 

@@ -7,6 +7,7 @@
 #include "kiln_sim.h"
 #pragma GCC visibility pop
 
+#include "engine/sanitize.h"
 #include "firmware/firmware.h"
 
 #define PAGE		4096ull
@@ -40,7 +41,8 @@ size_t kiln_sim_size(const struct kiln_sim_config *config)
 {
 	if (kiln_sim_check(config))
 		return 0;
-	return cores_at() + config->cores * kiln_core_size(config->generation);
+	return cores_at() + config->cores * (kiln_core_size(config->generation) +
+					     (config->sanitize ? kiln_sanitize_size() : 0));
 }
 
 struct kiln_sim *kiln_sim_init(void *mem, const struct kiln_sim_config *config,
@@ -58,6 +60,11 @@ struct kiln_sim *kiln_sim_init(void *mem, const struct kiln_sim_config *config,
 		kiln_core_init(fw_core_engine(sim, i), config->generation,
 			       &sim->memory);
 		kiln_core_time_only(fw_core_engine(sim, i), config->time_only);
+		/* behind all cores */
+		if (config->sanitize)
+			kiln_sanitize_attach(fw_core_engine(sim, i),
+					     (uint8_t *)fw_core_engine(sim, config->cores) +
+					     i * kiln_sanitize_size());
 	}
 	return sim;
 }

@@ -272,6 +272,7 @@ static void kiln_log(void *opaque, enum kiln_sim_log_level level,
         qemu_log_mask(LOG_GUEST_ERROR, "kiln: %s\n", text);
         break;
     case KILN_SIM_LOG_ERROR:
+    case KILN_SIM_LOG_SANITIZER:
         warn_report("kiln: %s", text);
         break;
     default:

@@ -226,6 +226,7 @@ static bool kiln_configure(KilnState *s, struct kiln_sim_config *config,
     s->threads = MIN(s->threads, s->cores);
     config->cores = s->cores;
     config->hbm_bytes = s->hbm_size;
+    config->sanitize = s->sanitize;
     wrong = kiln_sim_check(config);
     if (wrong) {
         error_setg(errp, "%s", wrong);
@@ -370,6 +371,7 @@ static const Property kiln_properties[] = {
     DEFINE_PROP_UINT32("cores", KilnState, cores, 2),
     DEFINE_PROP_SIZE("hbm", KilnState, hbm_size, 8 * GiB),
     DEFINE_PROP_UINT32("threads", KilnState, threads, 0),
+    DEFINE_PROP_BOOL("sanitize", KilnState, sanitize, false),
 };
 
 static void kiln_class_init(ObjectClass *class, void *data)

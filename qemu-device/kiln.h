@@ -74,6 +74,7 @@ struct KilnState {
     uint32_t cores;
     uint64_t hbm_size;
     uint32_t threads;
+    bool sanitize;
 
     MemoryRegion bar0;
     MemoryRegion regs;

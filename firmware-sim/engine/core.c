@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "engine/sanitize.h"
 #include "engine/state.h"
 
 #define PAGE	4096
@@ -111,6 +112,8 @@ void kiln_core_watch(struct kiln_core *core, const struct kiln_watch *watch)
 void kiln_core_scrub(struct kiln_core *core)
 {
 	kiln_memory_scrub(core);
+	if (core->sanitizer)
+		kiln_sanitize_scrub(core);
 	memset(core->args, 0, sizeof(core->args));
 	memset(core->stream, 0, sizeof(core->stream));
 	memset(core->sem, 0, sizeof(core->sem));
@@ -221,12 +224,16 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 	kiln_stationary_forget(core);
 	kiln_packed_forget(core);
 	core->polls = 0;
+	if (core->sanitizer)
+		kiln_sanitize_start(core);
 
 	outcome->status = load(core, job);
 	if (outcome->status == KILN_ST_OK)
 		outcome->status = decode(core, &engine);
 	if (outcome->status == KILN_ST_OK)
 		outcome->status = kiln_streams_run(core, &engine);
+	if (core->sanitizer && engine < KILN_ENGINES)
+		kiln_sanitize_end(core, outcome->status, engine);
 	/* After a fault, too: what is in SBUF and PSUM stays for the context's next job. */
 	kiln_matvec_settle(core);
 	kiln_loan_settle(core, NULL);

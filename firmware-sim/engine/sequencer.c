@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "engine/sanitize.h"
 #include "engine/state.h"
 #include "kiln/isa_check.h"
 
@@ -282,6 +283,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 				continue;
 			}
 			s->ready = true;
+			if (core->sanitizer)
+				kiln_sanitize_take(core, s, insn->wait);
 			if (time > s->now) {	/* others come first */
 				s->waited = time - s->now;
 				s->now = time;
@@ -298,6 +301,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		if (!kiln_is_sequencer(insn->opcode)) {
 			if (core->matvec.n && insn->opcode != KILN_OP_MATMUL)
 				kiln_matvec_settle(core);
+			if (core->sanitizer)
+				kiln_sanitize_access(core, s, insn);
 			status = carry_out(core, s, insn);
 			if (status != KILN_ST_OK)
 				return status;
@@ -329,6 +334,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			}
 		}
 		if (insn->post[0].value || insn->post[1].value) {
+			if (core->sanitizer)
+				kiln_sanitize_post(core, s, insn, done);
 			for (unsigned int i = 0; i < KILN_ENGINES; i++)
 				core->stream[i].blocked = false;
 		}

@@ -50,6 +50,7 @@ const char *kiln_last_error(void);
  *   "sim"			a card in this process: trn2, 1 core, 4 GiB of HBM
  *   "sim:generation=trn1,cores=2,hbm=8G,threads=2"	with other properties
  *	"sim:time=only"		nothing is computed, only its device time
+ *	"sim:sanitize=on"	or KILN_SANITIZE=1: races and the like on standard error
  *
  * -ENODEV no card or no driver, -EACCES no right to open it, -EPROTO a driver
  * that does not match, -EINVAL a name that is none of these.

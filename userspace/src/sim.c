@@ -34,7 +34,7 @@ static bool parse_number(const char *text, size_t len, bool suffix, uint64_t *va
 	return i == len;
 }
 
-/* generation=,cores=,hbm=,threads=,time= */
+/* generation=,cores=,hbm=,threads=,time=,sanitize= */
 static int parse(const char *arg, struct kiln_sim_config *config, unsigned int *threads)
 {
 	const char *wrong;
@@ -66,13 +66,15 @@ static int parse(const char *arg, struct kiln_sim_config *config, unsigned int *
 			*threads = (unsigned int)n;
 		} else if (len == 9 && !memcmp(arg, "time=only", len)) {
 			config->time_only = true;
+		} else if (len == 11 && !memcmp(arg, "sanitize=on", len)) {
+			config->sanitize = true;
 		} else {
 			goto bad;
 		}
 		arg += len + (arg[len] == ',');
 		continue;
 bad:
-		return kiln_error(-EINVAL, "sim: \"%.*s\" is none of generation=trn1|trn2|trn3, cores=1..%u, hbm=4G, threads=1..%u, time=only",
+		return kiln_error(-EINVAL, "sim: \"%.*s\" is none of generation=trn1|trn2|trn3, cores=1..%u, hbm=4G, threads=1..%u, time=only, sanitize=on",
 				  (int)len, arg, KILN_MAX_CORES, SIM_MAX_THREADS);
 	}
 	wrong = kiln_sim_check(config);
@@ -206,6 +208,9 @@ static int sim_open(const char *arg, struct kiln_device **device)
 	void *mem;
 	int err;
 
+	const char *sanitize = getenv("KILN_SANITIZE");
+
+	config.sanitize = sanitize && strcmp(sanitize, "0");
 	err = parse(arg, &config, &threads);
 	if (err)
 		return err;

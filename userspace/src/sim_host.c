@@ -196,7 +196,7 @@ static uint64_t now_ns(void *opaque)
 static void log_text(void *opaque, enum kiln_sim_log_level level, const char *text)
 {
 	(void)opaque;
-	if (level == KILN_SIM_LOG_ERROR || getenv("KILN_SIM_LOG"))
+	if (level >= KILN_SIM_LOG_ERROR || getenv("KILN_SIM_LOG"))
 		fprintf(stderr, "kiln sim: %s\n", text);
 }
 

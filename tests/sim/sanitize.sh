@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Ops of libkiln run under the sanitizer without a report, with the bits and cycles that they have without it.
+. tests/tap.sh
+
+err=$(mktemp)
+trap 'rm -f "$err"' EXIT
+kiln=$KILN_BUILD/bin/kiln
+
+# quiet WHAT CMD...: works, and nothing is told
+quiet() {
+	local what=$1 rc=0
+	shift
+	KILN_SANITIZE=1 "$@" >/dev/null 2>"$err" || rc=$?
+	[ "$rc" -eq 0 ] && ! grep -q sanitizer "$err"
+	ok $? "$what: no report" "status 0 and no report" "status $rc, $(grep -m 3 sanitizer "$err")"
+}
+
+for generation in trn1 trn2 trn3; do
+	quiet "selftest on $generation" "$kiln" selftest --transport "sim:generation=$generation"
+done
+for t in ops_norm ops_reduce ops_rows ops_topk; do
+	quiet "$t" "$KILN_BUILD/tests/sim/$t"
+done
+
+cycles() { "$kiln" run attention --heads 2 --seq-q 300 --seq-kv 300 --dim 64 --transport "$1" --json | grep -o '"cycles": [0-9]*'; }
+is "$(cycles sim:sanitize=on)" "$(cycles sim)" "the same cycles with sanitize=on"
+done_testing
