@@ -152,6 +152,17 @@ void kiln_sim_stop(struct kiln_sim *sim);
 bool kiln_sim_idle(struct kiln_sim *sim);
 void kiln_sim_reset(struct kiln_sim *sim);
 
+/* What the card's engines have done since power-on, all cores together. */
+struct kiln_sim_usage {
+	double seconds;			/* of device time, while a command ran */
+	double busy[5];			/* of them: Tensor, Vector, Scalar, GpSimd, Sync */
+	double dma;			/* the mean of the 16 DMA engines */
+	uint64_t hbm_bytes;		/* read and written by DMA */
+};
+
+/* [locked], and no core running. */
+void kiln_sim_usage(struct kiln_sim *sim, struct kiln_sim_usage *usage);
+
 /* What can be made to go wrong, for those who test a driver. */
 enum kiln_sim_fault {
 	KILN_SIM_FAULT_CRASH,	/* the firmware stops and says so */

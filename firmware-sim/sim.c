@@ -8,6 +8,7 @@
 #pragma GCC visibility pop
 
 #include "engine/sanitize.h"
+#include "engine/time.h"
 #include "firmware/firmware.h"
 
 #define PAGE		4096ull
@@ -337,6 +338,22 @@ bool kiln_sim_idle(struct kiln_sim *sim)
 void kiln_sim_reset(struct kiln_sim *sim)
 {
 	fw_reset(sim, false);
+}
+
+void kiln_sim_usage(struct kiln_sim *sim, struct kiln_sim_usage *usage)
+{
+	const double second = KILN_TICKS_PER_NS * 1e9;
+
+	*usage = (struct kiln_sim_usage){ 0 };
+	for (unsigned int i = 0; i < sim->config.cores; i++) {
+		const struct kiln_tally *tally = kiln_core_tally(fw_core_engine(sim, i));
+
+		usage->seconds += tally->time / second;
+		for (unsigned int e = 0; e < KILN_ENGINES; e++)
+			usage->busy[e] += tally->busy[e] / second;
+		usage->dma += tally->dma / second / KILN_DMA_ENGINES;
+		usage->hbm_bytes += tally->bytes;
+	}
 }
 
 void kiln_sim_inject(struct kiln_sim *sim, enum kiln_sim_fault fault)

@@ -109,6 +109,11 @@ void kiln_core_watch(struct kiln_core *core, const struct kiln_watch *watch)
 	core->watch = watch;
 }
 
+const struct kiln_tally *kiln_core_tally(const struct kiln_core *core)
+{
+	return &core->tally;
+}
+
 void kiln_core_scrub(struct kiln_core *core)
 {
 	kiln_memory_scrub(core);
@@ -243,6 +248,7 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 		if (core->stream[e].now > end)
 			end = core->stream[e].now;
 	}
+	core->tally.time += end;
 	outcome->cycles = kiln_time_cycles(core->generation, end);
 	if (outcome->status != KILN_ST_OK && engine < KILN_ENGINES) {
 		const struct stream *s = &core->stream[engine];

@@ -82,6 +82,16 @@ struct kiln_watch {
 
 void kiln_core_watch(struct kiln_core *core, const struct kiln_watch *watch);
 
+/* What the engines have done in all jobs so far, in ticks of device time. */
+struct kiln_tally {
+	uint64_t time;
+	uint64_t busy[5];		/* enum kiln_engine */
+	uint64_t dma;			/* of all 16 DMA engines together */
+	uint64_t bytes;			/* of device memory, read and written by DMA */
+};
+
+const struct kiln_tally *kiln_core_tally(const struct kiln_core *core);
+
 /* Run a job to its end: results, a fault, or an abort. Same bits and cycles always. */
 void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,
 		   struct kiln_outcome *outcome);

@@ -316,11 +316,15 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		s->now += cost.busy;
 		if (is_dma(insn)) {
 			done = core->dma.end;
+			core->tally.dma += core->dma.busy;
+			core->tally.bytes += core->dma.bytes;
 		} else {
 			/* An engine completes in order: a NOP says that all before it is done. */
 			if (done < s->done)
 				done = s->done;
 			s->done = done;
+			if (insn->opcode >= KILN_OP_LOAD_STATIONARY)
+				core->tally.busy[e] += cost.busy;
 		}
 		if (done > core->clocks.last)
 			core->clocks.last = done;

@@ -125,6 +125,7 @@ struct kiln_core {
 	struct kiln_clocks clocks;
 	struct kiln_dma_time dma;	/* of the transfer just issued */
 	bool time_only;			/* no data are moved or computed with: see core.h */
+	struct kiln_tally tally;
 	uint64_t sanitizer;		/* offset from this struct; 0: none */
 	const struct kiln_watch *watch;	/* NULL: nobody watches; the owner's, valid while it is set */
 

@@ -89,6 +89,17 @@ struct kiln_fault_info {
 
 int kiln_get_fault(struct kiln_device *device, struct kiln_fault_info *fault);
 
+/* What the engines of a "sim" card have done so far, in seconds of device time. */
+struct kiln_engine_time {
+	double seconds;			/* while a command ran, all cores together */
+	double busy[5];			/* of them; enum kiln_engine in kiln/isa.h */
+	double dma;			/* the mean of a core's 16 DMA engines */
+	uint64_t hbm_bytes;		/* that DMA read and wrote */
+};
+
+/* When no command is in flight. -EOPNOTSUPP: only "sim" cards know. */
+int kiln_get_engine_time(struct kiln_device *device, struct kiln_engine_time *time);
+
 enum kiln_share_priority {
 	KILN_SHARE_NORMAL	= 0,
 	KILN_SHARE_LOW		= 1,	/* what others leave */

@@ -53,6 +53,15 @@ int kiln_get_fault(struct kiln_device *device, struct kiln_fault_info *fault)
 	return device->transport->fault(device, fault);
 }
 
+int kiln_get_engine_time(struct kiln_device *device, struct kiln_engine_time *time)
+{
+	if (!device || !time)
+		return kiln_error(-EINVAL, "kiln_get_engine_time: an argument is NULL");
+	if (!device->transport->engine_time)
+		return kiln_error(-EOPNOTSUPP, "kiln_get_engine_time: only a sim card counts that; use transport sim");
+	return device->transport->engine_time(device, time);
+}
+
 int kiln_set_share(struct kiln_device *device, const struct kiln_share *share)
 {
 	struct kiln_share s;

@@ -320,6 +320,21 @@ static int sim_share(struct kiln_device *device, const struct kiln_share *share)
 	return err;
 }
 
+static int sim_engine_time(struct kiln_device *device, struct kiln_engine_time *time)
+{
+	struct sim_device *dev = to_sim(device);
+	struct kiln_sim_usage usage;
+
+	pthread_mutex_lock(&dev->card);
+	kiln_sim_usage(dev->sim, &usage);
+	pthread_mutex_unlock(&dev->card);
+	time->seconds = usage.seconds;
+	memcpy(time->busy, usage.busy, sizeof(time->busy));
+	time->dma = usage.dma;
+	time->hbm_bytes = usage.hbm_bytes;
+	return 0;
+}
+
 static int sim_alloc(struct kiln_buffer *buffer)
 {
 	struct sim_device *dev = to_sim(buffer->device);
@@ -397,6 +412,7 @@ const struct kiln_transport kiln_sim_transport = {
 	.close = sim_close,
 	.info = sim_info,
 	.fault = sim_fault,
+	.engine_time = sim_engine_time,
 	.share = sim_share,
 	.alloc = sim_alloc,
 	.free = sim_free,

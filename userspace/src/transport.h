@@ -15,6 +15,8 @@ struct kiln_transport {
 	void (*close)(struct kiln_device *device);
 	int (*info)(struct kiln_device *device, struct kiln_info *info);
 	int (*fault)(struct kiln_device *device, struct kiln_fault_info *fault);
+	/* NULL: nobody knows. */
+	int (*engine_time)(struct kiln_device *device, struct kiln_engine_time *time);
 	/* share has its defaults filled in. */
 	int (*share)(struct kiln_device *device, const struct kiln_share *share);
 	/* Make and bind zeroed memory as addr, bytes, placement and flags say. */

@@ -152,6 +152,8 @@ static void make_indices(struct run *r, struct input *in, unsigned int stream)
 		index[i] = (uint32_t)((x[i] + 1.0) / 2 * in->limit);
 }
 
+int (*explain)(const struct card *card, const struct workload *w);
+
 static int fail(const struct run *r)
 {
 	fprintf(stderr, "%s: %s\n", r->common.command, kiln_last_error());
@@ -177,6 +179,8 @@ static int make_inputs(struct run *r)
 			convert(&in->npy, &in->tensor);
 			free(in->npy.data);
 			in->npy.data = NULL;
+		} else if (explain) {
+			continue;	/* what stands there does not matter */
 		} else if (in->kind == INPUT_INDEX) {
 			make_indices(r, in, i);
 		} else {
@@ -277,6 +281,8 @@ static int on_card(struct run *r)
 		return fail(r);
 	r->bind(r);
 	workload_run(&r->card, &r->w, r->common.repeat);
+	if (explain && !r->w.error)
+		return explain(&r->card, &r->w);
 	if (!r->w.error && download(r))
 		return 1;
 	if (!r->w.error && r->common.check)

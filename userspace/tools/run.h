@@ -83,6 +83,9 @@ struct run {
 extern const char *const dtypes[];	/* of every op */
 extern const char *const ways[];
 
+/* kiln explain: instead of data and a report. NULL: kiln run */
+extern int (*explain)(const struct card *card, const struct workload *w);
+
 /* From the command line to the exit status. */
 int run_op(struct run *r, int argc, char **argv, const struct option *table);
 
