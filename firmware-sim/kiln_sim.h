@@ -163,6 +163,33 @@ struct kiln_sim_usage {
 /* [locked], and no core running. */
 void kiln_sim_usage(struct kiln_sim *sim, struct kiln_sim_usage *usage);
 
+/*
+ * An instruction, a transfer or a whole command as it went by, in nanoseconds of
+ * its core's device time, which goes on from one command to the next.
+ */
+struct kiln_sim_event {
+	unsigned int core;
+	enum {
+		KILN_SIM_INSN,
+		KILN_SIM_TRANSFER,
+		KILN_SIM_COMMAND,
+	} kind;
+	unsigned int engine;		/* that it stands in */
+	unsigned int ring;		/* TRANSFER */
+	const char *name;		/* of the instruction, "DMA_COPY" */
+	unsigned int index, label;
+	uint64_t bytes;			/* TRANSFER: of device memory */
+	double wait, start, end;	/* INSN: it came at wait, was taken at start */
+};
+
+/*
+ * Have each of them told from now on, by kiln_sim_run(), so from any thread;
+ * NULL: no more. [locked], and no core running.
+ */
+void kiln_sim_watch(struct kiln_sim *sim,
+		    void (*event)(void *opaque, const struct kiln_sim_event *event),
+		    void *opaque);
+
 /* What can be made to go wrong, for those who test a driver. */
 enum kiln_sim_fault {
 	KILN_SIM_FAULT_CRASH,	/* the firmware stops and says so */

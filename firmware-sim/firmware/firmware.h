@@ -137,8 +137,17 @@ struct fw_admin {
 	uint64_t run[KILN_MAX_CORES];	/* or this run of the core to be over */
 };
 
+/* Who watches a core: host pointers, the owner's for as long as he watches. */
+struct fw_watch {
+	struct kiln_sim *sim;
+	struct kiln_watch watch;
+};
+
 struct kiln_sim {
 	struct kiln_memory memory;	/* the host pointers */
+	struct fw_watch watch[KILN_MAX_CORES];
+	void (*watcher)(void *opaque, const struct kiln_sim_event *event);
+	void *watcher_opaque;
 	struct kiln_sim_config config;
 
 	/* registers */

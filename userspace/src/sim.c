@@ -178,8 +178,10 @@ static void sim_close(struct kiln_device *device)
 {
 	struct sim_device *dev = to_sim(device);
 
-	if (dev->sim)
+	if (dev->sim) {
 		sim_workers_stop(dev);
+		sim_profile_end(dev);
+	}
 	sim_rings_fini(dev, &dev->admin);
 	kiln_va_fini(&dev->memory);
 	if (dev->hbm)
@@ -238,6 +240,9 @@ static int sim_open(const char *arg, struct kiln_device **device)
 		goto err_close;
 	}
 	dev->sim = kiln_sim_init(mem, &config, dev->hbm, &sim_host_ops, dev);
+	err = sim_profile_start(dev);
+	if (err)
+		goto err_close;
 	err = sim_workers_start(dev);
 	if (err) {
 		kiln_error(err, "sim: cannot start a thread: %s", strerror(-err));

@@ -8,6 +8,7 @@
 int command_info(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_explain(int argc, char **argv);
+int command_profile(int argc, char **argv);
 int command_selftest(int argc, char **argv);
 int command_top(int argc, char **argv);
 int command_asm(int argc, char **argv);

@@ -14,6 +14,7 @@ static const char help[] =
 "       kiln run softmax|rmsnorm|layernorm|unary|binary|glu --width W [OPTION...]\n"
 "       kiln run gather|rope|reduce|topk [OPTION...]\n"
 "       kiln explain OP [OPTION...] [--generation trn1|trn2|trn3] [--prices FILE]\n"
+"       kiln profile [-o FILE] -- COMMAND\n"
 "       kiln selftest [--submit W] [--transport T] [--repeat N]\n"
 "       kiln top [--once [--json]] [--period MS]\n"
 "       kiln asm FILE [-o PROGRAM]\n"
@@ -25,6 +26,8 @@ static const char help[] =
 "run       one op on the card: time, device time, and with --check the error\n"
 "explain   how long an op would take on a chip, without running it: what bounds it, how busy\n"
 "          the engines are, what it would cost by a FILE with lines \"trn2 DOLLARS-PER-CHIP-HOUR\"\n"
+"profile   a command, and what engines and DMA of its sim cards did when: FILE for Perfetto\n"
+"          (kiln-profile.json), and a summary\n"
 "selftest  a table of them, each checked; exit status 1 if one is wrong\n"
 "top       who uses the cards: cores, memory, contexts, queues, processes; q ends it\n"
 "asm       a program from text (docs/isa.md), to PROGRAM or standard output; - is standard input\n"
@@ -84,6 +87,7 @@ static const struct {
 	{ "info", command_info },
 	{ "run", command_run },
 	{ "explain", command_explain },
+	{ "profile", command_profile },
 	{ "selftest", command_selftest },
 	{ "top", command_top },
 	{ "asm", command_asm },
@@ -105,7 +109,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		return usage_error("kiln", "a command is wanted: info, run, explain, selftest, top, asm, disasm, decode-dump or help");
+		return usage_error("kiln", "a command is wanted: info, run, explain, profile, selftest, top, asm, disasm, decode-dump or help");
 	for (int i = 1; i < argc; i++) {
 		if ((i == 1 && !strcmp(argv[i], "help")) || !strcmp(argv[i], "--help") ||
 		    !strcmp(argv[i], "-h")) {
@@ -121,6 +125,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return finish(commands[i].run(argc - 2, argv + 2));
-	return usage_error("kiln", "there is no command \"%s\": there are info, run, explain, selftest, top, asm, disasm, decode-dump and help",
+	return usage_error("kiln", "there is no command \"%s\": there are info, run, explain, profile, selftest, top, asm, disasm, decode-dump and help",
 			   argv[1]);
 }
