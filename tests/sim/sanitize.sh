@@ -7,11 +7,12 @@ err=$(mktemp)
 trap 'rm -f "$err"' EXIT
 kiln=$KILN_BUILD/bin/kiln
 
-# quiet WHAT CMD...: works, and nothing is told
+# quiet WHAT CMD...: works, and nothing is told but what ends a command on purpose
 quiet() {
 	local what=$1 rc=0
 	shift
 	KILN_SANITIZE=1 "$@" >/dev/null 2>"$err" || rc=$?
+	sed -i '/sanitizer: limit:/d' "$err"
 	[ "$rc" -eq 0 ] && ! grep -q sanitizer "$err"
 	ok $? "$what: no report" "status 0 and no report" "status $rc, $(grep -m 3 sanitizer "$err")"
 }
