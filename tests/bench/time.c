@@ -855,6 +855,8 @@ static void count(void *opaque, const struct kiln_event *event)
 {
 	struct tally *tally = opaque;
 
+	if (!event->insn)
+		return;		/* the whole job */
 	if (event->insn->opcode >= KILN_OP_LOAD_STATIONARY)
 		tally->busy[event->engine] += event->busy - event->start;
 	tally->dma += event->dma_busy;
