@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a fault leaves in devcoredump, read by kiln decode-dump: the command,
- * where it went wrong, the page tables there, the program and its arguments.
- * Then files that are no dump, or not all of one.
+ * What a fault leaves in devcoredump, read by kiln decode-dump: the command, where it went wrong, the page tables there, the
+ * program and its arguments. Then files that are no dump, or not all of one.
  */
+#include <kselftest_harness.h>
+
 #include <fcntl.h>
 #include <glob.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <kiln_asm.h>
-#include <kiln/dump.h>
 
 #include "sim/core_test.h"
 
 #define FILE_NAME	"/tmp/kiln.dump"
 
-static char text[1 << 20];
+static char text[1 << 20], wanted[256];
 
 /* Runs kiln decode-dump, all it says into text[]; its status. */
 static int decode(const char *file)
@@ -32,18 +30,23 @@ static int decode(const char *file)
 	return p ? WEXITSTATUS(pclose(p)) : -1;
 }
 
-__attribute__((format(printf, 2, 3)))
-static void says(const char *what, const char *format, ...)
+/* Whether that is in it. */
+__attribute__((format(printf, 1, 2)))
+static bool says(const char *format, ...)
 {
-	char wanted[256];
 	va_list ap;
 
 	va_start(ap, format);
 	vsnprintf(wanted, sizeof(wanted), format, ap);
 	va_end(ap);
-	if (!ok(strstr(text, wanted), "%s", what))
-		printf("# expected \"%s\"\n# got %.3000s\n", wanted, text);
+	return strstr(text, wanted);
 }
+
+#define EXPECT_SAYS(...) do { \
+	EXPECT_TRUE(says(__VA_ARGS__)) { \
+		TH_LOG("no \"%s\" in: %.3000s", wanted, text); \
+	} \
+} while (0)
 
 /* Throw the dump away that there is, if any. */
 static void forget(void)
@@ -108,72 +111,108 @@ static struct kiln_program *copier(struct kiln_device *device)
 	return program;
 }
 
-int main(void)
-{
+FIXTURE(dump) {
 	struct kiln_device *device;
+	struct kiln_queue *queue;
 	struct kiln_program *program;
 	struct kiln_buffer *args;
-	struct kiln_queue *queue;
-	struct tally tally = { 0 };
-	uint64_t *block, bad;
+	uint64_t bad;		/* read by the command, mapped by nobody */
 	size_t bytes;
+};
 
+FIXTURE_SETUP(dump)
+{
+	struct tally tally = { 0 };
+	uint64_t *block;
+
+	if (access("/sys/class/devcoredump", F_OK))
+		SKIP(return, "a kernel without devcoredump");
 	setenv("KILN_TRANSPORT", "drm", 0);
-	if (access("/sys/class/devcoredump", F_OK)) {
-		printf("1..0 # SKIP a kernel without devcoredump\n");
-		return 0;
-	}
 	forget();
 	/* The driver makes one a second at most. */
 	sleep(2);
-	device = open_card();
-	queue = make_queue(device, 16, 0);
-	program = copier(device);
-	args = make_buffer(device, 4096, KILN_HOST);
-	block = kiln_map(args);
-	bad = kiln_addr(args) + (64 << 20);
-	block[0] = bad;
+	self->device = open_card();
+	self->queue = make_queue(self->device, 16, 0);
+	self->program = copier(self->device);
+	self->args = make_buffer(self->device, 4096, KILN_HOST);
+	self->bad = kiln_addr(self->args) + (64 << 20);
+	block = kiln_map(self->args);
+	block[0] = self->bad;
 	block[1] = 0x1234567;
-	if (kiln_submit(queue, &(struct kiln_command){
-		    .program = program, .args = kiln_addr(args), .args_bytes = 16,
-		    .done = count, .user = &tally }, 1, NULL) || kiln_drain(queue))
-		bail("submitting");
-	is(tally.last, -EFAULT, "a command that reads what is not mapped");
-	bytes = take();
-	ok(bytes > 0, "it leaves a dump, of %zu bytes", bytes);
-	is(decode(FILE_NAME), 0, "kiln decode-dump reads it");
-	says("  what happened", "status       6, page fault");
-	says("  where", "sync, instruction 2, label 71");
-	says("  at which address", "address      %#" PRIx64 "\n", bad);
-	says("  whose it was", "process %d,", getpid());
-	says("  the page tables there", "page tables at %#" PRIx64 "\n  level 0 [", bad);
-	says("  which map nothing", "not mapped");
-	says("  the instruction", "=>      2 dma_copy ");
-	says("  its arguments", "[ 1] 0x0000000001234567");
-	says("  the submission ring", "%#" PRIx64 " ", kiln_addr(args));
-	says("  the completion ring", "page fault\n");
-	says("  the registers", "STATUS         0x00000002");
-	says("  the firmware's log", "address %#" PRIx64 "\n", bad);
-	tally.last = 1;
-	if (kiln_submit(queue, &(struct kiln_command){ .done = count, .user = &tally }, 1, NULL) ||
-	    kiln_drain(queue))
-		bail("submitting");
-	is(tally.last, 0, "the queue goes on");
-
-	is(truncate(FILE_NAME, (off_t)bytes - 8), 0, "a dump without its end");
-	is(decode(FILE_NAME), 1, "  is refused");
-	says("  and why", "cut off");
-	is(truncate(FILE_NAME, 10), 0, "ten bytes");
-	is(decode(FILE_NAME), 1, "  are refused");
-	says("  and why", "too short");
-	is(decode("/proc/self/exe"), 1, "something else is refused");
-	says("  and why", "not a dump");
-	is(decode(""), 2, "no file is refused");
-	unlink(FILE_NAME);
-
-	kiln_program_free(program);
-	kiln_queue_destroy(queue);
-	kiln_free(args);
-	kiln_close(device);
-	return done_testing();
+	ASSERT_EQ(0, kiln_submit(self->queue, &(struct kiln_command){
+		.program = self->program, .args = kiln_addr(self->args), .args_bytes = 16,
+		.done = count, .user = &tally }, 1, NULL));
+	ASSERT_EQ(0, kiln_drain(self->queue));
+	ASSERT_EQ(-EFAULT, tally.last);
+	self->bytes = take();
+	ASSERT_LT(0, self->bytes) {
+		TH_LOG("the fault has left no dump");
+	}
+	ASSERT_EQ(0, decode(FILE_NAME));
 }
+
+FIXTURE_TEARDOWN(dump)
+{
+	unlink(FILE_NAME);
+	kiln_program_free(self->program);
+	kiln_queue_destroy(self->queue);
+	kiln_free(self->args);
+	kiln_close(self->device);
+}
+
+TEST_F_TIMEOUT(dump, says_what_happened_where_and_to_whom, 120)
+{
+	EXPECT_SAYS("status       6, page fault");
+	EXPECT_SAYS("sync, instruction 2, label 71");
+	EXPECT_SAYS("address      %#" PRIx64 "\n", self->bad);
+	EXPECT_SAYS("process %d,", getpid());
+}
+
+TEST_F_TIMEOUT(dump, has_the_page_tables_there, 120)
+{
+	EXPECT_SAYS("page tables at %#" PRIx64 "\n  level 0 [", self->bad);
+	EXPECT_SAYS("not mapped");
+}
+
+TEST_F_TIMEOUT(dump, has_the_program_and_its_arguments, 120)
+{
+	EXPECT_SAYS("=>      2 dma_copy ");
+	EXPECT_SAYS("[ 1] 0x0000000001234567");
+}
+
+TEST_F_TIMEOUT(dump, has_the_rings_registers_and_log, 120)
+{
+	/* Of the submission ring, of the completion ring, a register, the firmware's log. */
+	EXPECT_SAYS("%#" PRIx64 " ", kiln_addr(self->args));
+	EXPECT_SAYS("page fault\n");
+	EXPECT_SAYS("STATUS         0x00000002");
+	EXPECT_SAYS("address %#" PRIx64 "\n", self->bad);
+}
+
+TEST_F_TIMEOUT(dump, the_queue_goes_on, 120)
+{
+	struct tally tally = { .last = 1 };
+
+	ASSERT_EQ(0, kiln_submit(self->queue, &(struct kiln_command){ .done = count, .user = &tally }, 1, NULL));
+	ASSERT_EQ(0, kiln_drain(self->queue));
+	EXPECT_EQ(0, tally.last);
+}
+
+TEST_F_TIMEOUT(dump, one_that_is_cut_off_is_refused, 120)
+{
+	ASSERT_EQ(0, truncate(FILE_NAME, (off_t)self->bytes - 8));
+	EXPECT_EQ(1, decode(FILE_NAME));
+	EXPECT_SAYS("cut off");
+	ASSERT_EQ(0, truncate(FILE_NAME, 10));
+	EXPECT_EQ(1, decode(FILE_NAME));
+	EXPECT_SAYS("too short");
+}
+
+TEST(something_else_is_refused)
+{
+	EXPECT_EQ(1, decode("/proc/self/exe"));
+	EXPECT_SAYS("not a dump");
+	EXPECT_EQ(2, decode(""));
+}
+
+TEST_HARNESS_MAIN

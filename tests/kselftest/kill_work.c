@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * A hundred processes, each with four queues full of programs, die at any
- * moment from their start on: the card is idle afterwards, all memory is free,
- * and it computes as before. abi_kill.c does the same with commands that run
- * no program.
+ * Processes, each with four queues full of programs, die at any moment from their start on: the card is idle afterwards, all
+ * memory is free, and it computes as before. abi_kill.c does the same with commands that run no program.
  */
+#include <kselftest_harness.h>
+
 #include <glob.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <kiln_asm.h>
 #include <kiln_ops.h>
 
 #include "sim/core_test.h"
 
-#define VICTIMS		100
 #define QUEUES		4
 #define DEPTH		64
+#define MOMENTS		100
 
 static struct kiln_program *load(struct kiln_device *device, struct kiln_asm *as)
 {
@@ -84,7 +82,6 @@ static void victim(int n)
 			.c = kiln_addr(data) + (2 << 20),
 		};
 
-
 		if (kiln_matmul(ops, &mm, NULL, NULL) || kiln_submit(queue[3], c, DEPTH, NULL)) {
 			printf("# victim %d: %s\n", n, kiln_last_error());
 			fflush(stdout);
@@ -114,11 +111,11 @@ static int rows(const char *name)
 }
 
 /* Files are closed by kernel threads, a little after their process is gone. */
-static void settle(const char *name, const char *what)
+static int settled(const char *name)
 {
 	for (int i = 0; i < 500 && rows(name); i++)
 		usleep(10000);
-	is(rows(name), 0, what);
+	return rows(name);
 }
 
 static uint64_t hbm_used(void)
@@ -152,8 +149,8 @@ static long available_kib(void)
 	return kib;
 }
 
-/* A product of small whole numbers, which is exact, by that way of submission. */
-static void still_works(enum kiln_submit_way way, const char *what)
+/* A product of small whole numbers, which is exact, by that way of submission: its result, or how many of it are wrong. */
+static int product(enum kiln_submit_way way)
 {
 	enum { M = 130, N = 70, K = 50 };
 	struct kiln_queue_attr attr = { .way = way };
@@ -190,59 +187,94 @@ static void still_works(enum kiln_submit_way way, const char *what)
 			wrong += pc[i * N + j] != sum;
 		}
 	}
-	if (!ok(!tally.last && !wrong, "%s", what))
-		printf("# expected result 0, 0 wrong\n# got result %d, %d wrong\n", tally.last, wrong);
 	kiln_ops_destroy(ops);
 	kiln_queue_destroy(queue);
 	kiln_free(a);
 	kiln_free(b);
 	kiln_free(c);
 	kiln_close(device);
+	return tally.last ? tally.last : wrong;
 }
 
-int main(void)
+/* Each at its own moment, from the first system call to queues that are full; how many had all of their queues. */
+static int kill_victims(struct __test_metadata *_metadata, int first, int last)
 {
-	int odd = 0, full = 0;
-	uint64_t used;
-	long before = 0, slack;
+	int full = 0, status;
 
-	setenv("KILN_TRANSPORT", "drm", 0);
-	still_works(KILN_SUBMIT_URING, "a product before");
-	settle("contexts", "no context is left");
-	used = hbm_used();
-	for (int i = 0; i < VICTIMS; i++) {
+	for (int i = first; i < last; i++) {
 		pid_t pid = fork();
-		int status;
 
+		ASSERT_LE(0, pid);
 		if (!pid)
 			victim(i);
-		/* From the first system call to queues that are full. */
-		usleep(1000 * (unsigned int)(i * 37 % VICTIMS));
+		usleep(1000 * (unsigned int)(i * 37 % MOMENTS));
 		full += rows("queues") == QUEUES;
 		kill(pid, SIGKILL);
-		waitpid(pid, &status, 0);
-		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-			odd++;
-		/* What a first few leave is the kernel's caches. */
-		if (i == 9) {
-			settle("contexts", "after ten of them no context is left");
-			before = available_kib();
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+			TH_LOG("victim %d ended with status %#x", i, status);
 		}
 	}
-	is(odd, 0, "a hundred processes killed");
-	if (!ok(full >= VICTIMS / 4, "many of them when all of their queues stood"))
-		printf("# expected %d or more\n# got %d\n", VICTIMS / 4, full);
-	settle("queues", "no queue is left");
-	settle("contexts", "no context is left");
-	is((long long)hbm_used(), (long long)used, "the card's memory in use is what it was");
+	return full;
+}
+
+FIXTURE(killed) {
+	uint64_t used;		/* of the card's memory, before */
+};
+
+FIXTURE_SETUP(killed)
+{
+	setenv("KILN_TRANSPORT", "drm", 0);
+	ASSERT_EQ(0, product(KILN_SUBMIT_URING));
+	ASSERT_EQ(0, settled("contexts"));
+	self->used = hbm_used();
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+}
+
+TEST_F_TIMEOUT(killed, the_card_is_idle, 300)
+{
+	kill_victims(_metadata, 0, 25);
+	EXPECT_EQ(0, settled("queues"));
+	EXPECT_EQ(0, settled("contexts"));
+}
+
+TEST_F_TIMEOUT(killed, the_cards_memory_is_free, 300)
+{
+	kill_victims(_metadata, 25, 50);
+	EXPECT_EQ(0, settled("contexts"));
+	EXPECT_EQ(self->used, hbm_used());
+}
+
+TEST_F_TIMEOUT(killed, the_card_computes, 300)
+{
+	kill_victims(_metadata, 50, 75);
+	EXPECT_EQ(0, product(KILN_SUBMIT_URING));
+	EXPECT_EQ(0, product(KILN_SUBMIT_IOCTL));
+}
+
+TEST_F_TIMEOUT(killed, the_hosts_memory_is_free, 300)
+{
 	/* Each CPU keeps some pages and slabs of its own, and RCU frees in its own time. */
-	slack = 2048 + 2048 * sysconf(_SC_NPROCESSORS_ONLN);
+	long slack = 2048 + 2048 * sysconf(_SC_NPROCESSORS_ONLN), before;
+	int full;
+
+	/* What a first few leave is the kernel's caches. */
+	full = kill_victims(_metadata, 0, 10);
+	ASSERT_EQ(0, settled("contexts"));
+	before = available_kib();
+	full += kill_victims(_metadata, 10, MOMENTS);
+	EXPECT_LE(MOMENTS / 4, full) {
+		TH_LOG("too few had all of their queues when they were killed");
+	}
+	EXPECT_EQ(0, settled("queues"));
+	EXPECT_EQ(0, settled("contexts"));
+	EXPECT_EQ(self->used, hbm_used());
 	for (int i = 0; i < 50 && before - available_kib() >= slack; i++)
 		usleep(100000);
-	if (!ok(before - available_kib() < slack, "so is the host's"))
-		printf("# expected %ld kB, less %ld at most\n# got %ld kB\n", before, slack,
-		       available_kib());
-	still_works(KILN_SUBMIT_URING, "a product through io_uring");
-	still_works(KILN_SUBMIT_IOCTL, "a product through the ioctl");
-	return done_testing();
+	EXPECT_GT(slack, before - available_kib());
 }
+
+TEST_HARNESS_MAIN
