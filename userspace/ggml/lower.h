@@ -25,6 +25,8 @@ struct lower {
 	uint64_t scratch_used;		/* of that */
 	struct kiln_buffer *constants[MAX_CONSTANTS];
 	uint64_t constants_used;	/* of the last of them */
+	struct turned *turned;		/* weights.c */
+	unsigned int turned_count, turned_next;
 	unsigned int commands;		/* that have completed */
 	uint64_t cycles;
 	int res;			/* of the first that failed */
@@ -45,6 +47,13 @@ uint64_t lower_scratch(struct lower *l, uint64_t bytes);
  * again is found again. 0: no memory.
  */
 uint64_t lower_constants(struct lower *l, const float *values, unsigned int count);
+
+/*
+ * Where the matrix w of weights, [n, k], lies as [k, n], dense; 0: nowhere. The copy is
+ * made by this call, by a command before those that use it.
+ */
+uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w);
+void lower_turned_free(struct lower *l);
 
 int lower_node(struct lower *l, const struct ggml_tensor *node);
 

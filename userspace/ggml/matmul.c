@@ -57,6 +57,7 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 	uint32_t es = type ? type_bytes(type) : 1, repeat2, repeat3;
 	uint64_t out = (uint64_t)node->ne[0] * node->ne[1];
 	struct matrix wm, xm;
+	uint64_t turned = 0;
 	int err;
 
 	if (!type || node->type != GGML_TYPE_F32 || !product_type(x->type) ||
@@ -68,7 +69,12 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 		if (!err)
 			return 0;
 	}
+	turned = lower_turned(l, w);
 	err = matrix_of(l, w, type, &wm);
+	if (turned) {
+		wm.at = turned;
+		wm.nb[1] = w->ne[1] * es;
+	}
 	if (!err)
 		err = matrix_of(l, x, type, &xm);
 	repeat2 = x->ne[2] / w->ne[2];
@@ -79,7 +85,7 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 	 */
 	for (int64_t i3 = 0; i3 < x->ne[3] && !err; i3++)
 		err = SUBMIT(l, kiln_matmul, .type = type, .out_type = KILN_TYPE_F32,
-			     .m = x->ne[1], .n = w->ne[1], .k = w->ne[0], .trans_b = true,
+			     .m = x->ne[1], .n = w->ne[1], .k = w->ne[0], .trans_b = !turned,
 			     .batch = repeat2 > 1 ? repeat2 : x->ne[2],
 			     .outer = repeat2 > 1 ? w->ne[2] : 1,
 			     .a = xm.at + i3 * xm.nb[3], .b = wm.at + i3 / repeat3 * wm.nb[3],

@@ -22,34 +22,77 @@ static struct ggml_backend_reg registration;
 
 /* ----------------------------------------------------------------- memory -- */
 
+struct memory {
+	struct kiln_buffer *hbm;
+	_Atomic uint64_t written;	/* memory_written() */
+};
+
+/* Streams keep what they made of weights: whatever happens to a buffer, its time is its own. */
+static void written(struct memory *memory)
+{
+	static _Atomic uint64_t clock;
+
+	memory->written = ++clock;
+}
+
 /* Where the CPU finds what lies at a device address of the buffer */
 static char *cpu_address(ggml_backend_buffer_t buffer, const void *data)
 {
-	struct kiln_buffer *memory = buffer->context;
+	struct memory *memory = buffer->context;
 
-	return (char *)kiln_map(memory) + ((uint64_t)data - kiln_addr(memory));
+	return (char *)kiln_map(memory->hbm) + ((uint64_t)data - kiln_addr(memory->hbm));
 }
 
 static void buffer_free(ggml_backend_buffer_t buffer)
 {
-	kiln_free(buffer->context);
+	struct memory *memory = buffer->context;
+
+	kiln_free(memory->hbm);
+	free(memory);
 }
 
 static void *buffer_base(ggml_backend_buffer_t buffer)
 {
-	return (void *)kiln_addr(buffer->context);
+	return (void *)kiln_addr(((struct memory *)buffer->context)->hbm);
+}
+
+/* The memory for weights that t lies in, or NULL */
+static struct memory *weights_of(const struct ggml_tensor *t)
+{
+	ggml_backend_buffer_t buffer = t->view_src ? t->view_src->buffer : t->buffer;
+
+	return buffer && buffer->iface.get_base == buffer_base &&
+	       ggml_backend_buffer_get_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS ?
+		buffer->context : NULL;
+}
+
+uint64_t memory_written(const struct ggml_tensor *t)
+{
+	struct memory *memory = weights_of(t);
+
+	return memory ? memory->written : 0;
+}
+
+void memory_write(const struct ggml_tensor *t)
+{
+	struct memory *memory = weights_of(t);
+
+	if (memory)
+		written(memory);
 }
 
 static void tensor_fill(ggml_backend_buffer_t buffer, struct ggml_tensor *tensor, uint8_t value,
 			size_t offset, size_t bytes)
 {
 	memset(cpu_address(buffer, tensor->data) + offset, value, bytes);
+	written(buffer->context);
 }
 
 static void tensor_set(ggml_backend_buffer_t buffer, struct ggml_tensor *tensor, const void *data,
 		       size_t offset, size_t bytes)
 {
 	memcpy(cpu_address(buffer, tensor->data) + offset, data, bytes);
+	written(buffer->context);
 }
 
 static void tensor_get(ggml_backend_buffer_t buffer, const struct ggml_tensor *tensor, void *data,
@@ -66,12 +109,14 @@ static bool tensor_copy(ggml_backend_buffer_t buffer, const struct ggml_tensor *
 	if (from->iface.get_base != buffer_base)
 		return false;
 	memmove(cpu_address(buffer, dst->data), cpu_address(from, src->data), ggml_nbytes(src));
+	written(buffer->context);
 	return true;
 }
 
 static void buffer_clear(ggml_backend_buffer_t buffer, uint8_t value)
 {
 	memset(cpu_address(buffer, buffer_base(buffer)), value, buffer->bytes);
+	written(buffer->context);
 }
 
 static const struct buffer_interface buffer_interface = {
@@ -91,20 +136,27 @@ static const char *memory_name(ggml_backend_buffer_type_t type)
 
 static ggml_backend_buffer_t memory_alloc(ggml_backend_buffer_type_t type, size_t bytes)
 {
+	struct memory *memory = calloc(1, sizeof(*memory));
 	struct card *card = type->context;
-	struct kiln_buffer *memory;
 
-	if (kiln_alloc(card->kiln, bytes, KILN_HBM, 0, &memory)) {
-		log_error("%s: no %zu bytes of HBM: %s\n", card->name, bytes, kiln_last_error());
+	if (!memory)
 		return NULL;
+	if (kiln_alloc(card->kiln, bytes, KILN_HBM, 0, &memory->hbm)) {
+		log_error("%s: no %zu bytes of HBM: %s\n", card->name, bytes, kiln_last_error());
+		goto err;
 	}
-	if (!kiln_map(memory)) {
+	if (!kiln_map(memory->hbm)) {
 		log_error("%s: %zu bytes of HBM cannot be mapped: %s\n", card->name, bytes,
 			  kiln_last_error());
-		kiln_free(memory);
-		return NULL;
+		goto err;
 	}
+	written(memory);
 	return ggml_backend_buffer_init(type, buffer_interface, memory, bytes);
+
+err:
+	kiln_free(memory->hbm);
+	free(memory);
+	return NULL;
 }
 
 static size_t memory_alignment(ggml_backend_buffer_type_t type)

@@ -25,6 +25,14 @@ struct card {
 	struct ggml_backend_buffer_type memory;
 };
 
+/*
+ * When the buffer of a tensor was last written to, by a clock that is never the same
+ * twice; 0: it is not one for weights.
+ */
+uint64_t memory_written(const struct ggml_tensor *t);
+/* A node of a graph writes there. */
+void memory_write(const struct ggml_tensor *t);
+
 /* A stream of graphs on a card; NULL after saying why not. */
 ggml_backend_t stream_create(struct card *card);
 

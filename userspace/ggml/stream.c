@@ -41,6 +41,7 @@ static void stream_free(ggml_backend_t backend)
 		fclose(s->stats);
 	kiln_queue_destroy(s->queue);
 	kiln_ops_destroy(s->lower.ops);
+	lower_turned_free(&s->lower);
 	for (int i = 0; i < MAX_SCRATCH; i++)
 		kiln_free(s->lower.scratch[i]);
 	for (int i = 0; i < MAX_CONSTANTS; i++)
@@ -87,6 +88,7 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 
 		if (!(node->flags & GGML_TENSOR_FLAG_COMPUTE))
 			continue;
+		memory_write(node);
 		err = lower_node(l, node);
 		if (err)
 			log_error("%s: %s (%s): %s\n", s->card->name, node->name,
