@@ -15,10 +15,10 @@ guest_tests() {
 		ok $? "the kernel" "$kernel" "$(uname -r)"
 		for test in $tests; do
 			case $test in
-			*.c) program=$(echo "$KILN_BUILD"/tests/{guest,kselftest}/"${test%.c}") ;;
+			# Where its source is: the build may still have it where it was before.
+			*.c) program=$(ls tests/{guest,kselftest}/"$test" 2>/dev/null) program=$KILN_BUILD/${program%.c} ;;
 			*) program=tests/guest/$test ;;
 			esac
-			for program in $program; do [ ! -x "$program" ] || break; done
 			timeout -k 5 "${LIMIT:-180}" "$program" >/tmp/log 2>&1
 			rc=$?
 			[ $rc -eq 0 ] && ! grep -q "^not ok" /tmp/log && grep -q "^1\.\." /tmp/log
