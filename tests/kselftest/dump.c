@@ -3,14 +3,10 @@
  * What a fault leaves in devcoredump, read by kiln decode-dump: the command, where it went wrong, the page tables there, the
  * program and its arguments. Then files that are no dump, or not all of one.
  */
-#include <kselftest_harness.h>
+#include "_tenants.h"
 
 #include <fcntl.h>
 #include <glob.h>
-
-#include <kiln_asm.h>
-
-#include "sim/core_test.h"
 
 #define FILE_NAME	"/tmp/kiln.dump"
 
@@ -93,9 +89,6 @@ static struct kiln_program *copier(struct kiln_device *device)
 {
 	struct kiln_asm *as = kiln_asm_create(0);
 	struct kiln_operand tile = kiln_tile1(KILN_SBUF, KILN_F32, 0, 1, 0, 128);
-	struct kiln_program *program;
-	void *bytes;
-	size_t size;
 
 	kiln_asm_ldarg(as, KILN_SYNC, 1, 0);
 	kiln_asm_ldarg(as, KILN_SYNC, 2, 1);
@@ -104,11 +97,7 @@ static struct kiln_program *copier(struct kiln_device *device)
 	kiln_asm_post(as, KILN_SYNC, 0, 1);
 	kiln_asm_wait(as, KILN_SYNC, 0, 1);
 	kiln_asm_nop(as, KILN_SYNC);
-	if (kiln_asm_finish(as, &bytes, &size) || kiln_program_load(device, bytes, size, &program))
-		bail("a program");
-	kiln_asm_destroy(as);
-	free(bytes);
-	return program;
+	return assemble(device, as);
 }
 
 FIXTURE(dump) {
@@ -127,11 +116,10 @@ FIXTURE_SETUP(dump)
 
 	if (access("/sys/class/devcoredump", F_OK))
 		SKIP(return, "a kernel without devcoredump");
-	setenv("KILN_TRANSPORT", "drm", 0);
 	forget();
 	/* The driver makes one a second at most. */
 	sleep(2);
-	self->device = open_card();
+	self->device = open_driver();
 	self->queue = make_queue(self->device, 16, 0);
 	self->program = copier(self->device);
 	self->args = make_buffer(self->device, 4096, KILN_HOST);

@@ -3,33 +3,16 @@
  * Processes, each with four queues full of programs, die at any moment from their start on: the card is idle afterwards, all
  * memory is free, and it computes as before. abi_kill.c does the same with commands that run no program.
  */
-#include <kselftest_harness.h>
+#include "_tenants.h"
 
 #include <glob.h>
 #include <signal.h>
 
-#include <kiln_asm.h>
 #include <kiln_ops.h>
-
-#include "sim/core_test.h"
 
 #define QUEUES		4
 #define DEPTH		64
 #define MOMENTS		100
-
-static struct kiln_program *load(struct kiln_device *device, struct kiln_asm *as)
-{
-	struct kiln_program *program;
-	void *bytes;
-	size_t size;
-
-	if (kiln_asm_finish(as, &bytes, &size) ||
-	    kiln_program_load(device, bytes, size, &program))
-		_exit(1);
-	kiln_asm_destroy(as);
-	free(bytes);
-	return program;
-}
 
 /* Turns rounds times, without end for 0. */
 static struct kiln_program *loop(struct kiln_device *device, int64_t rounds)
@@ -39,7 +22,7 @@ static struct kiln_program *loop(struct kiln_device *device, int64_t rounds)
 	kiln_asm_movi(as, KILN_SYNC, 1, rounds - 1);
 	kiln_asm_addi(as, KILN_SYNC, 2, 2, 1);
 	kiln_asm_bne(as, KILN_SYNC, 1, 2, 1);
-	return load(device, as);
+	return assemble(device, as);
 }
 
 /*
@@ -48,7 +31,7 @@ static struct kiln_program *loop(struct kiln_device *device, int64_t rounds)
  */
 static void victim(int n)
 {
-	struct kiln_device *device = open_card();
+	struct kiln_device *device = open_driver();
 	struct kiln_queue *queue[QUEUES];
 	struct kiln_buffer *data = make_buffer(device, 4 << 20, n & 1 ? KILN_HBM : KILN_HOST);
 	struct kiln_program *brief = loop(device, 1000), *endless = loop(device, 0);
@@ -120,7 +103,7 @@ static int settled(const char *name)
 
 static uint64_t hbm_used(void)
 {
-	struct kiln_device *device = open_card();
+	struct kiln_device *device = open_driver();
 	struct kiln_info info;
 
 	if (kiln_get_info(device, &info))
@@ -154,7 +137,7 @@ static int product(enum kiln_submit_way way)
 {
 	enum { M = 130, N = 70, K = 50 };
 	struct kiln_queue_attr attr = { .way = way };
-	struct kiln_device *device = open_card();
+	struct kiln_device *device = open_driver();
 	struct tally tally = { 0 };
 	struct kiln_buffer *a, *b, *c;
 	struct kiln_queue *queue;
@@ -202,9 +185,8 @@ static int kill_victims(struct __test_metadata *_metadata, int first, int last)
 	int full = 0, status;
 
 	for (int i = first; i < last; i++) {
-		pid_t pid = fork();
+		pid_t pid = fork_tenant();
 
-		ASSERT_LE(0, pid);
 		if (!pid)
 			victim(i);
 		usleep(1000 * (unsigned int)(i * 37 % MOMENTS));
@@ -224,7 +206,6 @@ FIXTURE(killed) {
 
 FIXTURE_SETUP(killed)
 {
-	setenv("KILN_TRANSPORT", "drm", 0);
 	ASSERT_EQ(0, product(KILN_SUBMIT_URING));
 	ASSERT_EQ(0, settled("contexts"));
 	self->used = hbm_used();
