@@ -229,6 +229,7 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 	kiln_stationary_forget(core);
 	kiln_packed_forget(core);
 	core->polls = 0;
+	core->lent = 0;
 	if (core->sanitizer)
 		kiln_sanitize_start(core);
 

@@ -9,6 +9,8 @@
 
 #include "engine/state.h"
 
+#define NEAR	(8u << 20)	/* bytes: what has been lent of late is still in the host's caches */
+
 static bool touches(const struct loan *loan, const struct tile *tile)
 {
 	return tile->lo < loan->hi && tile->hi > loan->lo &&
@@ -41,14 +43,14 @@ static void copy_past(uint8_t *dst, const uint8_t *src, size_t bytes)
 	memcpy(dst, src, bytes);
 }
 
-/* wanted: somebody will look at it right now. */
-static void pay(struct kiln_core *core, const struct loan *loan, bool wanted)
+/* near: source and destination are in the caches, or will be wanted there. */
+static void pay(struct kiln_core *core, const struct loan *loan, bool near)
 {
 	uint8_t *dst = (uint8_t *)core + core->sbuf + loan->lo +
 		       (size_t)loan->partition * core->sbuf_pitch;
 	uint32_t bytes = loan->hi - loan->lo;
 
-	if (wanted) {
+	if (near) {
 		kiln_copy_rows(dst, core->sbuf_pitch, loan->src, loan->pitch,
 			       loan->partitions, bytes);
 		return;
@@ -69,7 +71,7 @@ void kiln_loan_settle(struct kiln_core *core, const struct tile *tile)
 
 		if (tile && !touches(loan, tile))
 			continue;
-		pay(core, loan, tile);
+		pay(core, loan, tile || core->lent < NEAR);
 		end(core, loan);
 	}
 }
@@ -97,6 +99,7 @@ void kiln_loan_drop(struct kiln_core *core, const struct tile *tile)
 void kiln_loan_take(struct kiln_core *core, const struct tile *tile, const uint8_t *src,
 		    size_t pitch)
 {
+	core->lent += (uint64_t)tile->partitions * (tile->hi - tile->lo);
 	core->loan[core->loans++] = (struct loan){
 		.src = src, .pitch = pitch,
 		.partition = tile->partition, .partitions = tile->partitions,

@@ -137,6 +137,7 @@ struct kiln_core {
 	uint64_t packed_use;
 	struct loan loan[LOANS];
 	uint32_t loans;			/* of them in use */
+	uint64_t lent;			/* bytes in this job */
 	bool one_column;		/* so are all stationary matrices of this program */
 	/*
 	 * Matmuls with one column that stand side by side are one walk over the
