@@ -34,10 +34,10 @@ static_assert(ARRAY_SIZE(kiln_dump_regs) <= KILN_DUMP_NUM_REGS);
 
 /* --------------------------------------------------------- at the moment -- */
 
-/* Any context. False: another one is being made, or was just now. */
+/* Any context. False: another one is being made. */
 static bool kiln_dump_begin(struct kiln_devcoredump *dump, const char *reason)
 {
-	if (time_before(jiffies, READ_ONCE(dump->next)) || test_and_set_bit(0, &dump->busy))
+	if (test_and_set_bit(0, &dump->busy))
 		return false;
 	strscpy(dump->reason, reason, sizeof(dump->reason));
 	dump->has_card = false;
@@ -94,7 +94,9 @@ void kiln_devcoredump_fault(struct kiln_queue *queue, const struct kiln_completi
 	struct kiln_devcoredump *dump = kdev->dump;
 	unsigned long flags;
 
-	if (!kiln_dump_begin(dump, kiln_fault_text(completion->status)))
+	/* Tenants can have as many faults as they like; a reset is never one too many. */
+	if (time_before(jiffies, READ_ONCE(dump->next)) ||
+	    !kiln_dump_begin(dump, kiln_fault_text(completion->status)))
 		return;
 	dump->fault = (struct kiln_dump_fault) {
 		.completion = *completion,

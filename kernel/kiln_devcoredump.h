@@ -28,7 +28,7 @@ struct kiln_devcoredump {
 	unsigned long busy;
 	/** @work: makes the file. */
 	struct work_struct work;
-	/** @next: jiffies; not again before. */
+	/** @next: jiffies; no fault is dumped before. */
 	unsigned long next;
 	/** @reason: text. */
 	char reason[sizeof_field(struct kiln_dump_header, reason)];

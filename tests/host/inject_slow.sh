@@ -40,14 +40,18 @@ CPUS=${CPUS:-2} KILN_CONSOLE=$dir/console tests/machine/guest -- '
 		wait $heard
 		is "$(tail -n 1 /tmp/event)" "$1 DEVNAME=accel/accel0" "  a uevent says so"
 	}
-	# dumped TEXT: of what was on the card, to be read once
+	# dumped TEXT: of what was on the card, to be read once; workers make and remove it. One that is there keeps the next away.
+	dumps() { ls -d /sys/class/devcoredump/devcd* 2>/dev/null; }
 	dumped() {
-		dump=$(echo /sys/class/devcoredump/devcd*/data)
+		for _ in $(seq 300); do [ -n "$(dumps)" ] && break; sleep 0.1; done
+		dump=$(dumps)/data
 		kiln decode-dump "$dump" >/tmp/dump 2>&1
 		ok $? "  it leaves a dump" "status 0" "$(head -n 3 /tmp/dump)"
 		head -n 1 /tmp/dump | grep -qE "$1" && grep -q "^registers" /tmp/dump && grep -A 2 "^firmware log" /tmp/dump | grep -q firmware
 		ok $? "  with a reason, registers and log" "$1" "$(head -n 30 /tmp/dump)"
 		echo 1 >"$dump"
+		for _ in $(seq 300); do [ -z "$(dumps)" ] && break; sleep 0.1; done
+		is "$(dumps)" "" "  which goes when it was read"
 	}
 	trace=/sys/kernel/tracing
 	echo 1 >$trace/events/kiln/kiln_reset/enable
