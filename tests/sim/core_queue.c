@@ -321,6 +321,53 @@ static void moving(void)
 	kiln_free(buffer);
 }
 
+struct left {
+	struct kiln_queue *queue;
+	const struct kiln_command *commands;
+	unsigned int count;
+};
+
+static void *submit_and_end(void *arg)
+{
+	struct left *left = arg;
+
+	return (void *)(intptr_t)kiln_submit(left->queue, left->commands, left->count, NULL);
+}
+
+/* What a thread submitted goes on when it has ended, in a queue that others submit to, too. */
+static void ended(void)
+{
+	struct kiln_queue *queue = make_queue(device, 8, 0);
+	struct kiln_buffer *buffer = make_buffer(device, 4096, KILN_HOST);
+	struct tally first = { 0 }, theirs = { 0 }, last = { 0 };
+	struct kiln_command c = {
+		.wait_addr = kiln_addr(buffer), .wait_value = 1,
+		.done = count, .user = &first,
+	}, behind[4];
+	struct left left = { queue, behind, 4 };
+	pthread_t thread;
+	void *err;
+
+	for (int i = 0; i < 4; i++) {
+		behind[i] = c;
+		behind[i].user = &theirs;
+	}
+	kiln_submit(queue, &c, 1, NULL);
+	pthread_create(&thread, NULL, submit_and_end, &left);
+	pthread_join(thread, &err);
+	is((intptr_t)err, 0, "a thread submits behind another's command and ends");
+	c.user = &last;
+	is(kiln_submit(queue, &c, 1, NULL), 0, "the queue takes more");
+	is(kiln_pending(queue), 6, "nothing is canceled");
+	store(kiln_map(buffer), 1);
+	is(kiln_drain(queue), 0, "all of it completes");
+	is(first.good, 1, "what was there before it");
+	is(theirs.good, 4, "what the ended thread submitted");
+	is(last.good, 1, "and what came after it");
+	kiln_queue_destroy(queue);
+	kiln_free(buffer);
+}
+
 static void nothing(int signal)
 {
 	(void)signal;
@@ -365,6 +412,7 @@ int main(void)
 	many_queues();
 	threads();
 	moving();
+	ended();
 	kiln_close(device);
 	return done_testing();
 }

@@ -11,8 +11,9 @@
  *
  * Threads: a struct kiln_device and its buffers and programs may be used by
  * several threads at once. A struct kiln_queue belongs to one thread at a
- * time; different queues are independent. A thread that ends takes what it has
- * submitted with it (the kernel cancels it): it has to outlive its commands.
+ * time; different queues are independent. What a thread has submitted goes on
+ * after its end, and whoever has the queue then gets the completions; the end
+ * of the process cancels it.
  * Callbacks run in the thread that calls kiln_wait(), kiln_submit() or
  * kiln_queue_destroy() on that queue, one after the other; they may submit to
  * it, but not wait for it.
