@@ -69,7 +69,6 @@ conformance: machine
 	@tests/conformance/run $(OPS)
 
 serve: machine
-	@$(MACHINE)/mkuser tests
 	@tests/serve/run
 
 bench-serve: machine
@@ -88,4 +87,4 @@ clean:
 help:
 	@cat $(MACHINE)/help
 
-.PHONY: all install module machine run test quick bench bench-engine bench-submit bench-time numerics guest shell clean help
+.PHONY: all install module machine run test quick bench bench-engine bench-submit bench-time numerics conformance serve bench-serve guest shell clean help
