@@ -216,6 +216,17 @@ static void kiln_release_wq(struct drm_device *drm, void *data)
 	destroy_workqueue(data);
 }
 
+/* For what somebody may wait for to get memory. */
+static int kiln_init_wq(struct kiln_device *kdev, struct workqueue_struct **wq, const char *name,
+			unsigned int flags)
+{
+	*wq = alloc_workqueue("%s-%s", WQ_UNBOUND | WQ_MEM_RECLAIM | flags, 0, name,
+			      pci_name(to_pci_dev(kdev->drm.dev)));
+	if (!*wq)
+		return -ENOMEM;
+	return drmm_add_action_or_reset(&kdev->drm, kiln_release_wq, *wq);
+}
+
 static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	struct kiln_device *kdev;
@@ -239,15 +250,12 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (ret)
 		return ret;
-	/*
-	 * A reset signals fences, which somebody may wait for to get memory. While
-	 * the machine goes to sleep, kiln_pm.c wants to be alone with the card.
-	 */
-	kdev->wq = alloc_workqueue("kiln-%s", WQ_UNBOUND | WQ_MEM_RECLAIM | WQ_FREEZABLE, 0,
-				   pci_name(pdev));
-	if (!kdev->wq)
-		return -ENOMEM;
-	ret = drmm_add_action_or_reset(drm, kiln_release_wq, kdev->wq);
+	/* While the machine goes to sleep, kiln_pm.c wants to be alone with the card. */
+	ret = kiln_init_wq(kdev, &kdev->wq, "kiln", WQ_FREEZABLE);
+	if (ret)
+		return ret;
+	/* Not these: a work that has begun must end before it does, and may wait for one. */
+	ret = kiln_init_wq(kdev, &kdev->evict_wq, "kiln-evict", 0);
 	if (ret)
 		return ret;
 	ret = kiln_devcoredump_init(kdev);

@@ -137,8 +137,10 @@ struct kiln_device {
 	/** @dump: of the last fault or reset. */
 	struct kiln_devcoredump *dump;
 
-	/** @wq: cancellations, suspensions and resets. */
+	/** @wq: cancellations and resets. */
 	struct workqueue_struct *wq;
+	/** @evict_wq: suspensions. */
+	struct workqueue_struct *evict_wq;
 	/** @reset_work: for those who find a broken card where they cannot sleep. */
 	struct work_struct reset_work;
 	/** @broken_epoch: in which they did. */

@@ -46,6 +46,11 @@ struct kiln_evict_fence {
 	struct kiln_vm *vm;
 };
 
+static struct kiln_evict_fence *to_kiln_evict_fence(struct dma_fence *fence)
+{
+	return container_of(fence, struct kiln_evict_fence, base);
+}
+
 static const char *kiln_evict_driver_name(struct dma_fence *fence)
 {
 	return "kiln";
@@ -64,9 +69,9 @@ static unsigned long kiln_evict_left_of_turn(struct kiln_vm *vm)
 /* The first who waits. Any context, fence->lock is held. */
 static bool kiln_evict_enable_signaling(struct dma_fence *fence)
 {
-	struct kiln_vm *vm = container_of(fence, struct kiln_evict_fence, base)->vm;
+	struct kiln_vm *vm = to_kiln_evict_fence(fence)->vm;
 
-	queue_delayed_work(vm->kdev->wq, &vm->suspend_work, kiln_evict_left_of_turn(vm));
+	queue_delayed_work(vm->kdev->evict_wq, &vm->suspend_work, kiln_evict_left_of_turn(vm));
 	return true;
 }
 
@@ -175,6 +180,28 @@ void kiln_evict_moved(struct kiln_bo *bo)
 
 	drm_gem_for_each_gpuvm_bo(vm_bo, &bo->tbo.base)
 		drm_gpuvm_bo_evict(vm_bo, true);
+}
+
+/* The machine goes to sleep: no eviction runs, and none starts before kiln_evict_let(). */
+int kiln_evict_hold(struct kiln_vm *vm)
+{
+	disable_delayed_work_sync(&vm->suspend_work);
+	return 0;
+}
+
+/* All are awake: who was asked meanwhile, or just before, gives its memory up now. */
+int kiln_evict_let(struct kiln_vm *vm)
+{
+	struct kiln_evict_fence *fence = to_kiln_evict_fence(vm->evict_fence);
+
+	/* With the lock nobody asks between our two steps. */
+	spin_lock_irq(&fence->lock);
+	enable_delayed_work(&vm->suspend_work);
+	if (test_bit(DMA_FENCE_FLAG_ENABLE_SIGNAL_BIT, &fence->base.flags) &&
+	    !test_bit(DMA_FENCE_FLAG_SIGNALED_BIT, &fence->base.flags))
+		queue_delayed_work(vm->kdev->evict_wq, &vm->suspend_work, 0);
+	spin_unlock_irq(&fence->lock);
+	return 0;
 }
 
 int kiln_evict_init(struct kiln_vm *vm)

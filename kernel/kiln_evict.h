@@ -10,6 +10,9 @@ struct kiln_vm;
 int kiln_evict_init(struct kiln_vm *vm);
 void kiln_evict_fini(struct kiln_vm *vm);
 
+int kiln_evict_hold(struct kiln_vm *vm);
+int kiln_evict_let(struct kiln_vm *vm);
+
 struct dma_fence *kiln_evict_create_fence(struct kiln_vm *vm);
 bool kiln_evict_is_suspended(struct kiln_vm *vm);
 void kiln_evict_restored(struct kiln_vm *vm, struct dma_fence *fence);

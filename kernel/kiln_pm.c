@@ -3,10 +3,11 @@
  * Two kinds of sleep.
  *
  * With the machine, the card loses its power: HBM, contexts and queues. All
- * tasks and our works are frozen. The firmware suspends the contexts, so that
- * each command has either ended or not begun; HBM is copied out, and back to
- * the same places, page tables included; contexts and queues are made anew, and
- * the rings get again what had not ended. Nobody sees more than a pause.
+ * tasks and our works are frozen, evictions are held. The firmware suspends the
+ * contexts, so that each command has either ended or not begun; HBM is copied
+ * out, and back to the same places, page tables included; contexts and queues
+ * are made anew, and the rings get again what had not ended. Nobody sees more
+ * than a pause.
  *
  * At run time, if it is allowed (power/control), the card sleeps when nobody
  * has it open and no buffer is left. There are no contexts then, and HBM keeps
@@ -28,7 +29,7 @@
 
 #define KILN_PM_IDLE_MS		2000
 
-/* Calls @func for each context that the card knows, until one fails. */
+/* Calls @func for each VM, until one fails. */
 static int kiln_pm_each_vm(struct kiln_device *kdev, int (*func)(struct kiln_vm *vm))
 {
 	unsigned long hw_id;
@@ -37,7 +38,7 @@ static int kiln_pm_each_vm(struct kiln_device *kdev, int (*func)(struct kiln_vm 
 
 	xa_lock(&kdev->contexts);
 	xa_for_each(&kdev->contexts, hw_id, vm) {
-		if (vm->epoch != READ_ONCE(kdev->epoch) || !kref_get_unless_zero(&vm->base.kref))
+		if (!kref_get_unless_zero(&vm->base.kref))
 			continue;
 		xa_unlock(&kdev->contexts);
 		ret = func(vm);
@@ -50,15 +51,23 @@ static int kiln_pm_each_vm(struct kiln_device *kdev, int (*func)(struct kiln_vm 
 	return ret;
 }
 
+/* A reset has lost it: the card does not know it. */
+static bool kiln_pm_is_lost(struct kiln_vm *vm)
+{
+	return vm->epoch != READ_ONCE(vm->kdev->epoch);
+}
+
 static int kiln_pm_suspend_vm(struct kiln_vm *vm)
 {
+	if (kiln_pm_is_lost(vm))
+		return 0;
 	return kiln_admin_context_suspend(vm->kdev, vm->epoch, vm->hw_id);
 }
 
 /* After all, the machine does not sleep. Who gave its memory away stays suspended. */
 static int kiln_pm_resume_vm(struct kiln_vm *vm)
 {
-	if (!kiln_evict_is_suspended(vm))
+	if (!kiln_pm_is_lost(vm) && !kiln_evict_is_suspended(vm))
 		kiln_admin_context_resume(vm->kdev, vm->epoch, vm->hw_id);
 	return 0;
 }
@@ -67,6 +76,8 @@ static int kiln_pm_restore_vm(struct kiln_vm *vm)
 {
 	int ret;
 
+	if (kiln_pm_is_lost(vm))
+		return 0;
 	ret = kiln_vm_create_hw(vm);
 	if (!ret && kiln_evict_is_suspended(vm))
 		ret = kiln_admin_context_suspend(vm->kdev, vm->epoch, vm->hw_id);
@@ -78,6 +89,7 @@ static int kiln_pm_suspend(struct device *dev)
 	struct kiln_device *kdev = dev_get_drvdata(dev);
 	int ret;
 
+	kiln_pm_each_vm(kdev, kiln_evict_hold);
 	if (READ_ONCE(kdev->wedged))
 		return 0;
 	ret = kiln_pm_each_vm(kdev, kiln_pm_suspend_vm);
@@ -91,6 +103,7 @@ static int kiln_pm_suspend(struct device *dev)
 		drm_err(&kdev->drm, "no sleep (%d): %s\n", ret, ret == -ENOMEM ?
 			"not enough memory for what is in HBM" : "a context does not stop");
 		kiln_pm_each_vm(kdev, kiln_pm_resume_vm);
+		kiln_pm_each_vm(kdev, kiln_evict_let);
 		return ret;
 	}
 	kiln_hw_sleep(kdev);
@@ -104,13 +117,14 @@ static int kiln_pm_resume(struct device *dev)
 
 	ret = kiln_hw_wake(kdev);
 	kiln_bo_restore_hbm(kdev, !ret);
-	if (ret)
-		return 0;	/* It is wedged, and everybody knows; the machine goes on. */
-	ret = kiln_pm_each_vm(kdev, kiln_pm_restore_vm);
+	/* If it is wedged, everybody knows; the machine goes on. */
+	if (!ret)
+		ret = kiln_pm_each_vm(kdev, kiln_pm_restore_vm);
 	if (!ret)
 		ret = kiln_queue_restore_all(kdev);
 	if (ret && ret != -EIO && ret != -ENODEV)
 		kiln_hw_reset(kdev, READ_ONCE(kdev->epoch), "does not take back what it had");
+	kiln_pm_each_vm(kdev, kiln_evict_let);
 	return 0;
 }
 

@@ -65,6 +65,16 @@ HBM=64M KERNEL=6.12 APPEND="tsc=reliable no_console_suspend" QEMU_ARGS="-kernel 
 	before=$(evictions)
 	[ "$before" -ge 4 ]
 	ok $? "tenants drive each other out of HBM" "4 evictions" "$before, $(tail -n 2 /tmp/evict)"
+	# As far as everything stands still: there an eviction must not wait for one who stands already.
+	echo 0 >/sys/module/suspend/parameters/pm_test_delay
+	echo freezer >/sys/power/pm_test
+	frozen=0
+	for _ in 1 2 3 4 5; do
+		echo mem >/sys/power/state && frozen=$((frozen + 1))
+		sleep 0.1
+	done
+	echo none >/sys/power/pm_test
+	is $frozen 5 "  everything can be frozen, at any time"
 	echo mem >/sys/power/state
 	ok $? "  the machine sleeps, and wakes up" "status 0" "$(dmesg | tail -n 5)"
 	wait $pid
