@@ -276,6 +276,88 @@ static void check_shapes(void)
 		.seq_q = 50, .seq_kv = 600, .dim = 64, .scale = 0.7f }, 20);
 }
 
+/* spread of v, which the third argument of check_data() is of q */
+static void check_values(float size)
+{
+	struct kiln_attention at = { .type = KILN_TYPE_BF16, .heads = 2, .kv_heads = 1,
+				     .seq_q = 1030, .seq_kv = 1100, .dim = 32, .causal = true };
+	struct outcome outcome;
+	uint64_t i;
+	bool good;
+
+	tensor_random(&tq, at.type, 2 * 1030 * 32);
+	tensor_random(&tk, at.type, 1100 * 32);
+	for (i = 0; i < 1100 * 32; i++)
+		put(tv.shadow, at.type, i, normal() * size);
+	tensor_upload(&tv, 1100 * 32 * 2);
+	good = !run(at, &outcome);
+	tensor_download(&to, 2 * 1030 * 32 * 2);
+	for (i = 0; good && i < 20; i++)
+		good = check_row(&at, next_random() % 2, next_random() % at.seq_q);
+	ok(good, "values of %g", size);
+}
+
+/*
+ * Many queries of bf16: at first without the rows' maxima (attention_by_keys.c), where
+ * blocks and tiles end anywhere; and where that is wrong, once more.
+ */
+static void check_many_queries(void)
+{
+	static const struct kiln_attention some[] = {
+		{ .batch = 2, .heads = 6, .kv_heads = 2, .seq_q = 1024, .seq_kv = 1024, .dim = 128, .causal = true },
+		{ .heads = 6, .kv_heads = 2, .seq_q = 1100, .seq_kv = 1300, .dim = 127, .causal = true },
+		{ .heads = 4, .kv_heads = 4, .seq_q = 1025, .seq_kv = 1153, .dim = 1, .causal = true },
+		{ .batch = 3, .heads = 2, .kv_heads = 1, .seq_q = 1601, .seq_kv = 2911, .dim = 40 },
+		{ .heads = 2, .kv_heads = 2, .seq_q = 2048, .seq_kv = 1024, .dim = 128 },
+		{ .heads = 1, .kv_heads = 1, .seq_q = 1024, .seq_kv = 9001, .dim = 64, .causal = true },
+	};
+	/* by scores: all fit; some sums are too large; all are, or too small */
+	static const float spread[] = { 4, 12, 100 };
+	uint32_t i;
+
+	for (i = 0; i < sizeof(some) / sizeof(*some); i++) {
+		struct kiln_attention at = some[i];
+
+		at.type = KILN_TYPE_BF16;
+		check(at, 16);
+		at.running_max = true;
+		check(at, 8);
+	}
+	for (i = 0; i < sizeof(spread) / sizeof(*spread); i++)
+		check_data((struct kiln_attention) { .type = KILN_TYPE_BF16, .heads = 2, .kv_heads = 1,
+			.seq_q = 1100, .seq_kv = 1100, .dim = 64, .causal = i & 1 }, 20, spread[i]);
+	check_values(0x1p-100f);
+	check_values(0x1p120f);
+}
+
+/* In place: queries are no longer there to be taken again. Sharp scores would want that. */
+static void check_in_place(void)
+{
+	struct kiln_attention at = { .type = KILN_TYPE_BF16, .heads = 2, .kv_heads = 1,
+				     .seq_q = 1100, .seq_kv = 1100, .dim = 64 };
+	uint64_t n = 2 * 1100 * 64, i;
+	struct outcome outcome = { 0 };
+	void *bits = malloc(n * 2);
+	bool good;
+
+	for (i = 0; i < n; i++)
+		put(tq.shadow, at.type, i, normal() * 100);
+	tensor_upload(&tq, n * 2);
+	tensor_random(&tk, at.type, n / 2);
+	tensor_random(&tv, at.type, n / 2);
+	at.running_max = true;
+	good = !run(at, &outcome);
+	memcpy(bits, to.map, n * 2);
+	outcome = (struct outcome) { 0 };
+	at.running_max = false;
+	at.q = at.out = tq.addr;
+	at.k = tk.addr;
+	at.v = tv.addr;
+	good = good && !kiln_attention(ops, &at, on_done, &outcome) && !finish(&outcome);
+	ok(good && !memcmp(bits, tq.map, n * 2), "the result in the queries' place");
+	free(bits);
+}
+
 static void check_random(void)
 {
 	int n;
@@ -553,6 +635,8 @@ int main(void)
 	check_grid();
 	check_shapes();
 	check_random();
+	check_many_queries();
+	check_in_place();
 	check_biases();
 	check_strange_masks();
 	check_cache();

@@ -192,6 +192,10 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
  * Scores are fp32. Those below -2^126 count for nothing; a row of which nothing
  * counts becomes zeros. A NaN in k or v reaches every row that has it in a tile,
  * seen or not.
+ *
+ * bf16 with nothing but causal is first taken without the rows' maxima, which is
+ * faster; if that left a row with sums beyond 2^90 or below 2^-90, the same
+ * command takes it once more with maxima, unless running_max has it so at once.
  */
 struct kiln_attention {
 	enum kiln_type type;		/* of q, k, v and out */
@@ -200,6 +204,7 @@ struct kiln_attention {
 	uint32_t seq_q, seq_kv;		/* causal, window: seq_q <= seq_kv */
 	uint32_t dim;			/* 1 to 128 */
 	bool causal;
+	bool running_max;		/* the same time whatever the data are; mostly a longer one */
 	uint32_t window;		/* 0: none */
 	float scale;			/* 0: 1 / sqrt(dim) */
 	float softcap;			/* 0: none */

@@ -31,6 +31,9 @@
  * bands. Slopes are divided by the scale, which is applied with the mask, or
  * else with exp as ever.
  *
+ * Many queries in bf16 go by attention_by_keys.c first; what is here then
+ * stands behind that and runs if it has to.
+ *
  * A body is what the program's loop repeats: if rows see different keys, or
  * have a mask of their own, the tiles of one query head, else a single tile.
  * K is transposed, and V loaded, once for each key-value head, in the body
@@ -42,7 +45,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ops.h"
+#include "attention.h"
 
 #define PART		128
 #define KEYS		1024	/* of an item */
@@ -1275,18 +1278,24 @@ static void set_up(struct gen *g, unsigned int generation)
 static int make_attention(struct kiln_asm *as, unsigned int generation, const void *description)
 {
 	struct gen *g = calloc(1, sizeof(*g));
+	unsigned int bad[KILN_ENGINES];
+	bool by_keys;
 
 	if (!g)
 		return -ENOMEM;
 	g->as = as;
 	g->at = description;
+	by_keys = !g->at->running_max;
 	shape(g);
 	g->items = list_items(g, NULL);
 	g->item = calloc(g->items, sizeof(*g->item));
-	if (!g->item) {
+	if (!g->item || (by_keys && kiln_attention_by_keys(as, g->at, bad))) {
+		free(g->item);
 		free(g);
 		return -ENOMEM;
 	}
+	if (by_keys)
+		kiln_asm_if(as, bad, false, 1);
 	list_items(g, g->item);
 	g->single = g->items == g->body_tiles;
 	set_up(g, generation);
@@ -1302,6 +1311,8 @@ static int make_attention(struct kiln_asm *as, unsigned int generation, const vo
 	body(g);
 	kiln_asm_loop_end(as);
 	stage_c(g, &g->item[g->items - 1]);
+	if (by_keys)
+		kiln_asm_if_end(as);
 	free(g->item);
 	free(g);
 	return 0;
@@ -1341,6 +1352,22 @@ static int check_bias(struct kiln_attention *at)
 			return kiln_error(-EINVAL, "attention: mask_dim[%u] is %u: %u or 1", i, dim[i],
 					  full[i]);
 	return 0;
+}
+
+static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
+{
+	return a < b + b_bytes && b < a + a_bytes;
+}
+
+/* The result lies where inputs do: they cannot be taken a second time. */
+static bool in_place(const struct kiln_attention *at)
+{
+	uint64_t row = (uint64_t)at->dim * type_size(at->type);
+	uint64_t q = at->batch * at->heads * at->seq_q * row;
+	uint64_t kv = at->batch * at->kv_heads * at->seq_kv * row;
+
+	return overlap(at->out, q, at->q, q) || overlap(at->out, q, at->k, kv) ||
+	       overlap(at->out, q, at->v, kv);
 }
 
 int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
@@ -1403,11 +1430,15 @@ int kiln_attention(struct kiln_ops *ops, const struct kiln_attention *attention,
 					  &"q\0\0k\0\0v\0\0out"[3 * i],
 					  (unsigned long long)args[i], bytes);
 
+	if (!kiln_attention_by_keys_fits(&at, kiln_ops_generation(ops)) || in_place(&at))
+		at.running_max = true;
+
 	memcpy(&scale_bits, &at.scale, sizeof(scale_bits));
 	memcpy(&softcap_bits, &at.softcap, sizeof(softcap_bits));
 	key = (struct kiln_ops_key) { .word = {
 		KILN_OPS_ATTENTION | (uint64_t)at.type << 8 | (uint64_t)at.causal << 16 |
-			(uint64_t)!!at.slopes << 17 | (uint64_t)at.mask_type << 24,
+			(uint64_t)!!at.slopes << 17 | (uint64_t)at.running_max << 18 |
+			(uint64_t)at.mask_type << 24,
 		at.heads, at.kv_heads, at.seq_q, at.seq_kv, at.dim, scale_bits, at.batch,
 		at.window, softcap_bits, at.mask_dim[0], at.mask_dim[1], at.mask_dim[2],
 		at.mask_dim[3],
