@@ -39,17 +39,21 @@ extern "C" {
 
 struct kiln_asm;
 
-/* For a generation 1 to 3, or 0: runs on any (within the smallest SBUF). NULL: no memory. */
+/*
+ * A builder of programs for a generation 1 to 3, or 0: for any (within the smallest SBUF).
+ * NULL: no memory. kiln_asm_destroy() takes NULL, too.
+ */
 struct kiln_asm *kiln_asm_create(unsigned int generation);
 void kiln_asm_destroy(struct kiln_asm *as);
 
-/* The first mistake, with engine and instruction; NULL: none so far. */
+/* The first mistake, with engine and instruction, for as long as the builder; NULL: none so far. */
 const char *kiln_asm_error(const struct kiln_asm *as);
 
 /*
  * Check what only the whole can show, and write header and streams into
- * malloc()ed memory, which the caller frees. -EINVAL: kiln_asm_error() says
- * why; -ENOMEM.
+ * malloc()ed memory, which the caller frees.
+ *
+ * -EINVAL a mistake: kiln_asm_error() says which, -ENOMEM no memory.
  */
 int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes);
 
@@ -102,6 +106,7 @@ struct kiln_scalar {
 	float imm;
 };
 
+/* value, or a column of SBUF or PSUM, one for each partition; reg is added to addr, 0: none. */
 struct kiln_scalar kiln_const(float value);
 struct kiln_scalar kiln_col(enum kiln_space space, enum kiln_dtype dtype, uint32_t addr,
 			    unsigned int reg);
@@ -329,9 +334,11 @@ void kiln_asm_load_register(struct kiln_asm *as, enum kiln_engine engine, unsign
 
 /*
  * Programs as text: docs/isa.md shows the form. kiln_asm_parse() gives what
- * kiln_asm_finish() gives; -EINVAL: error says line and reason. What
- * kiln_asm_print() writes, it turns into the same bytes again, whatever bytes
- * they were. -ENOMEM; kiln_asm_print(): -EIO as well.
+ * kiln_asm_finish() gives. What kiln_asm_print() writes, it turns into the same
+ * bytes again, whatever bytes they were.
+ *
+ * -EINVAL the text is wrong: error, of error_bytes, says line and reason, -ENOMEM no
+ * memory, -EIO kiln_asm_print() could not write.
  */
 int kiln_asm_parse(const char *text, void **program, size_t *bytes, char *error,
 		   size_t error_bytes);

@@ -108,16 +108,22 @@ enum kiln_unary_func {
 	KILN_UNARY_FILL		= 37,	/* a, whatever x is */
 };
 
-/* -ENOMEM. The queue stays the caller's and must outlive it. */
+/*
+ * Make what ops are submitted through. The queue stays the caller's and must outlive it.
+ *
+ * -ENOMEM no memory.
+ */
 int kiln_ops_create(struct kiln_queue *queue, struct kiln_ops **ops);
 
 /*
  * Without a queue: ops return what they would say to their arguments, and do
  * nothing. Any number of threads may use it.
+ *
+ * -ENOMEM no memory.
  */
 int kiln_ops_create_dry(struct kiln_device *device, struct kiln_ops **ops);
 
-/* Everything submitted must have completed. */
+/* Give it and its programs back. Everything submitted must have completed. */
 void kiln_ops_destroy(struct kiln_ops *ops);
 
 /*
@@ -125,6 +131,8 @@ void kiln_ops_destroy(struct kiln_ops *ops);
  * ends that: one system call where there is room. Callbacks run as ever, those of
  * what flush could not hand over before it returns its error. kiln_wait() knows
  * nothing of what is held.
+ *
+ * -ENOMEM no memory, or what kiln_submit() says.
  */
 void kiln_ops_hold(struct kiln_ops *ops);
 int kiln_ops_flush(struct kiln_ops *ops);
@@ -168,9 +176,12 @@ struct kiln_matmul {
 };
 
 /*
- * done is called once, with the device cycles of all commands that it took.
- * -EINVAL a size, stride or address that makes no sense, -ENOTSUP a type,
- * -ENOMEM.
+ * It returns when the commands are submitted. done (which may be NULL) is called
+ * once, from kiln_wait() and its like, with their result and the device cycles of all of them.
+ *
+ * -EINVAL a size, stride or address that makes no sense, -ENOTSUP a type, or a shape
+ * that has no program, -ENOMEM no memory of the host or of the card, or what
+ * kiln_submit() says.
  */
 int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 		kiln_done_fn done, void *user);
@@ -337,8 +348,10 @@ int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done
  * even); from a quantised type to F32, BF16 and F16, and from these to Q8_0, Q4_0, Q4_1,
  * Q5_0, Q5_1 and TQ2_0, as ggml does.
  *
- * -EINVAL a shape that does not go into the other, a stride or an address, -ENOTSUP
- * a pair of types or of shapes, -ENOMEM.
+ * done as of kiln_matmul().
+ *
+ * -EINVAL a shape that does not go into the other, a stride or an address that makes
+ * no sense, -ENOTSUP a pair of types or of shapes, -ENOMEM no memory of the host or of the card.
  */
 int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src,
 	      const struct kiln_tensor *dst, kiln_done_fn done, void *user);
@@ -645,18 +658,22 @@ struct kiln_topk {
 int kiln_topk(struct kiln_ops *ops, const struct kiln_topk *topk,
 	      kiln_done_fn done, void *user);
 
-/* Commands submitted by this object so far, and programs it keeps. */
+/* What an object of ops has done so far. */
 struct kiln_ops_stats {
-	uint64_t commands;
-	uint64_t programs_made;
-	uint64_t program_bytes;
+	uint64_t commands;	/* submitted */
+	uint64_t programs_made;	/* each kept until kiln_ops_destroy() */
+	uint64_t program_bytes;	/* of HBM, in all of them */
 };
 
+/* Commands submitted by this object so far, and programs it keeps. */
 void kiln_ops_get_stats(const struct kiln_ops *ops, struct kiln_ops_stats *stats);
 
 /*
  * The programs that it keeps, for kiln_asm_print(): one for each index from 0
- * on, in no order that means anything; NULL and 0 bytes past the last.
+ * on, in no order that means anything. *bytes is its size.
+ *
+ * Returns the program, valid until kiln_ops_destroy(), or NULL and 0 bytes past the
+ * last.
  */
 const void *kiln_ops_get_program(const struct kiln_ops *ops, unsigned int index, size_t *bytes);
 
