@@ -157,8 +157,8 @@ static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
 		return status;
 
 	if (header->magic != KILN_PROGRAM_MAGIC || header->isa_major != KILN_ISA_MAJOR ||
-	    header->isa_minor > KILN_ISA_MINOR || header->reserved[0] ||
-	    header->reserved[1] || header->reserved[2] || header->reserved1 ||
+	    header->isa_minor > KILN_ISA_MINOR || header->flags & ~KILN_PROGRAM_TRANSIENT ||
+	    header->reserved[0] || header->reserved[1] || header->reserved1 ||
 	    (header->generation && header->generation != core->generation) ||
 	    header->bytes > job->program_bytes || header->bytes < sizeof(*header) ||
 	    header->args_bytes > job->args_bytes)
@@ -175,6 +175,7 @@ static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
 		core->stream[e].count = count;
 	}
 	core->args_bytes = header->args_bytes;
+	core->transient = header->flags & KILN_PROGRAM_TRANSIENT;
 	return KILN_ST_OK;
 }
 
@@ -230,6 +231,7 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 	kiln_packed_forget(core);
 	core->polls = 0;
 	core->lent = 0;
+	core->transient = false;
 	if (core->sanitizer)
 		kiln_sanitize_start(core);
 
@@ -242,7 +244,13 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 		kiln_sanitize_end(core, outcome->status, engine);
 	/* After a fault, too: what is in SBUF and PSUM stays for the context's next job. */
 	kiln_matvec_settle(core);
-	kiln_loan_settle(core, NULL);
+	if (core->transient && outcome->status == KILN_ST_OK) {
+		core->loans = 0;
+		if (core->sanitizer)
+			kiln_sanitize_scrub(core);
+	} else {
+		kiln_loan_settle(core, NULL);
+	}
 
 	end = core->clocks.last;
 	for (unsigned int e = 0; e < KILN_ENGINES; e++) {

@@ -312,6 +312,23 @@ static uint8_t *whole_rows(struct kiln_core *core, const struct side *side, uint
 	return found ? extent.hbm : NULL;
 }
 
+/* A transient program is about to write there: what it owes from there is paid. */
+static void settle_sources(struct kiln_core *core, uint64_t va, const struct loop *loop,
+			   unsigned int loops, uint32_t esize)
+{
+	uint64_t lo = va, hi = va + esize;
+
+	for (unsigned int i = 0; i < loops; i++) {
+		int64_t span = (int64_t)(loop[i].n - 1) * loop[i].dst;
+
+		if (span < 0)
+			lo += span;
+		else
+			hi += span;
+	}
+	kiln_loan_settle_source(core, lo, hi);
+}
+
 enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 				    const struct kiln_insn *insn)
 {
@@ -327,7 +344,7 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	uint64_t row = esize, run = esize;
 	uint8_t *rows = NULL;
 
-	if (insn->dst.space == KILN_DRAM)
+	if (insn->dst.space == KILN_DRAM && !core->transient)
 		kiln_loan_settle(core, NULL);
 	if (shape == &insn->dst)
 		status = kiln_tile_place(core, s, shape, &tile);
@@ -347,6 +364,8 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		if (i)
 			row *= loop[i].n;
 	}
+	if (core->loans && insn->dst.space == KILN_DRAM)
+		settle_sources(core, dst.va, loop, loops, esize);
 	loops = merge(loop, loops);
 	if (loops && loop[loops - 1].dst == esize && loop[loops - 1].src == esize)
 		run = (uint64_t)loop[loops - 1].n * esize;
@@ -368,7 +387,7 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	if (rows && src.sbuf)
 		kiln_copy_rows(rows, loop[0].dst, src.sbuf, loop[0].src, loop[0].n, row);
 	else if (rows && core->one_column && core->loans < LOANS && core->ops->matvec_bf16)
-		kiln_loan_take(core, &tile, rows, loop[0].src);
+		kiln_loan_take(core, &tile, rows, loop[0].src, src.va);
 	else if (rows)
 		kiln_copy_rows(dst.sbuf, loop[0].dst, rows, loop[0].src, loop[0].n, row);
 	else if (!core->time_only)

@@ -76,6 +76,19 @@ void kiln_loan_settle(struct kiln_core *core, const struct tile *tile)
 	}
 }
 
+void kiln_loan_settle_source(struct kiln_core *core, uint64_t lo, uint64_t hi)
+{
+	for (uint32_t i = core->loans; i-- > 0;) {
+		struct loan *loan = &core->loan[i];
+
+		/* Across the end of the addresses: whatever it is, pay. */
+		if (lo < hi && (hi <= loan->va || lo >= loan->va_end))
+			continue;
+		pay(core, loan, core->lent < NEAR);
+		end(core, loan);
+	}
+}
+
 void kiln_loan_drop(struct kiln_core *core, const struct tile *tile)
 {
 	for (uint32_t i = core->loans; i-- > 0;) {
@@ -97,13 +110,14 @@ void kiln_loan_drop(struct kiln_core *core, const struct tile *tile)
 }
 
 void kiln_loan_take(struct kiln_core *core, const struct tile *tile, const uint8_t *src,
-		    size_t pitch)
+		    size_t pitch, uint64_t va)
 {
 	core->lent += (uint64_t)tile->partitions * (tile->hi - tile->lo);
 	core->loan[core->loans++] = (struct loan){
 		.src = src, .pitch = pitch,
 		.partition = tile->partition, .partitions = tile->partitions,
 		.lo = tile->lo, .hi = tile->hi,
+		.va = va, .va_end = va + (tile->partitions - 1) * pitch + tile->hi - tile->lo,
 	};
 }
 

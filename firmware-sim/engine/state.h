@@ -92,13 +92,15 @@ struct stationary {
  * before a translation is given up, and before a DMA writes device memory, which
  * is all that others can see of a program. Only who writes the source while the
  * program runs may find more than one of its states in a tile; nothing says
- * which of them DMA reads in any case.
+ * which of them DMA reads in any case. Of a transient program they end only
+ * before it writes to where they come from itself, and are forgotten with the job.
  */
 struct loan {
 	const uint8_t *src;		/* in HBM; valid within a job */
 	size_t pitch;			/* of src, from a partition to the next */
 	uint32_t partition, partitions;
 	uint32_t lo, hi;		/* bytes [lo, hi) of each partition; 0, 0: none */
+	uint64_t va, va_end;		/* device addresses that it was taken from */
 };
 
 struct kiln_core {
@@ -118,6 +120,7 @@ struct kiln_core {
 	const struct kiln_ops *ops;	/* valid within a job */
 	uint64_t args[KILN_MAX_ARGS_BYTES / 8];
 	uint32_t args_bytes;
+	bool transient;			/* what is in SBUF and PSUM at its end is for nobody */
 	uint64_t fault_addr;
 	uint32_t polls;
 	struct stream stream[KILN_ENGINES];
@@ -255,7 +258,9 @@ void kiln_loan_settle(struct kiln_core *core, const struct tile *tile);
 void kiln_loan_drop(struct kiln_core *core, const struct tile *tile);
 /* Owe this tile. There is room. */
 void kiln_loan_take(struct kiln_core *core, const struct tile *tile, const uint8_t *src,
-		    size_t pitch);
+		    size_t pitch, uint64_t va);
+/* Pay what comes from device addresses [lo, hi). */
+void kiln_loan_settle_source(struct kiln_core *core, uint64_t lo, uint64_t hi);
 /* If all of it is owed, have the tile point to where its bytes are; else settle. */
 void kiln_loan_follow(struct kiln_core *core, struct tile *tile);
 /* Give up translations if the firmware wants that: what has used them is done before. */

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define KILN_ISA_MAJOR		1
-#define KILN_ISA_MINOR		2
+#define KILN_ISA_MINOR		3
 
 #define KILN_PARTITIONS		128
 #define KILN_PSUM_BANK_BYTES	2048	/* of each partition; 512 fp32 */
@@ -144,7 +144,8 @@ struct kiln_program_header {
 	uint32_t magic;			/* KILN_PROGRAM_MAGIC */
 	uint16_t isa_major, isa_minor;
 	uint8_t generation;		/* 1 to 3: made for it; 0: any */
-	uint8_t reserved[3];
+	uint8_t flags;			/* KILN_PROGRAM_* */
+	uint8_t reserved[2];
 	uint32_t bytes;			/* of the whole program, header included */
 	uint32_t args_bytes;		/* least argument block that it reads */
 	uint32_t reserved1;
@@ -155,6 +156,12 @@ struct kiln_program_header {
 };
 
 #define KILN_PROGRAM_MAGIC	0x4752504b	/* "KPRG" */
+
+/*
+ * What it leaves in SBUF and PSUM is for nobody: undefined, once it has ended well. And
+ * device memory that it reads is not written by others before that.
+ */
+#define KILN_PROGRAM_TRANSIENT	1
 
 enum kiln_insn_code {
 #define KILN_INSN(name, code, engines, doc, ...) KILN_OP_##name = code,

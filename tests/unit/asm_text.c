@@ -422,6 +422,7 @@ static void mistakes(void)
 	refuse(".args 8\n.engine vector\nldarg rd=r1 slot=1", "line 3: LDARG: argument 1 of 1");
 	refuse(".engine vector\n.generation 1", "before the first .engine");
 	refuse(".generation 4", "1 to 3");
+	refuse(".transient 1", ".transient: something behind it");
 	refuse(".insn 00", ".engine comes first");
 	refuse(".engine vector\n.insn 00", "128 pairs");
 	refuse(".bytes 0", "pairs of hexadecimal digits");
@@ -440,6 +441,7 @@ static void by_hand(void)
 	static const char text[] =
 		"# all that a line may hold\n"
 		".generation 2\n"
+		".transient\n"
 		".engine SCALAR\r\n"
 		"first: second:\tACTIVATION dst=sbuf.bf16[32+16]@0x40+r4{4:200,128} src=psum.f32[0+16]@0{512}"
 		" func=EXP scale=0x1p-3 bias=-inf wait=7:2 post=255:255 label=4711 # here\n"
@@ -458,7 +460,8 @@ static void by_hand(void)
 		return;
 	}
 	insn = (const void *)((char *)program + program->stream[KILN_SCALAR].offset);
-	ok(program->generation == 2 && program->stream[KILN_SCALAR].count == 4, "its header");
+	ok(program->generation == 2 && program->stream[KILN_SCALAR].count == 4 &&
+	   program->flags == KILN_PROGRAM_TRANSIENT, "its header");
 	ok(program->args_bytes == 48, "the argument block is what LDARG needs");
 	ok(insn->opcode == KILN_OP_ACTIVATION && insn->func == KILN_ACT_EXP, "its instruction");
 	ok(insn->dst.partition == 32 && insn->dst.partitions == 16 && insn->dst.addr == 64 &&

@@ -460,6 +460,8 @@ static void test_header(void)
 	HEADER(h->isa_minor++, KILN_ST_BAD_PROGRAM);
 	HEADER(h->generation = m->generation % 3 + 1, KILN_ST_BAD_PROGRAM);
 	HEADER(h->generation = 9, KILN_ST_BAD_PROGRAM);
+	HEADER(h->flags = KILN_PROGRAM_TRANSIENT, KILN_ST_OK);
+	HEADER(h->flags = 0x80, KILN_ST_BAD_PROGRAM);
 	HEADER(h->reserved[1] = 1, KILN_ST_BAD_PROGRAM);
 	HEADER(h->reserved1 = 1, KILN_ST_BAD_PROGRAM);
 	HEADER(h->bytes++, KILN_ST_BAD_PROGRAM);

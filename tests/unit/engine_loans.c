@@ -233,6 +233,72 @@ static void test_lending(const struct kiln_ops *ops)
 	machine_free(m);
 }
 
+/* A program that leaves nothing does not pay at its end; one that faults does. */
+static void test_transient(int level)
+{
+	struct machine *m = machine(2);
+	static struct prog p;
+	struct kiln_program_header *header = (void *)(m->hbm + PROGRAM);
+	struct kiln_insn *insn;
+	struct kiln_outcome o;
+	uint32_t bytes;
+	float wanted, got;
+
+	memset(&p, 0, sizeof(p));
+	kiln_engine_select(m->core, level);
+	movi(&p, KILN_TENSOR, 1, ROWS);
+	insn = emit(&p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
+	insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 64, SPAN, 1);
+	insn = emit(&p, KILN_TENSOR, KILN_OP_DMA_COPY);
+	insn->dst = tile_at(KILN_SBUF, KILN_BF16, 0, 64, 0, 512);
+	insn->src[0] = dram_at(KILN_BF16, 1, 0, PITCH, 1);
+	insn->post[0] = (struct kiln_sync){ .sem = 1, .value = 1 };
+	insn = emit(&p, KILN_TENSOR, KILN_OP_MATMUL);
+	insn->wait[0] = (struct kiln_sync){ .sem = 1, .value = 1 };
+	insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 64, 0, 512);
+	insn->dst = tile_at(KILN_PSUM, KILN_F32, 0, 1, 0, 512);
+
+	fill_machine(m, 5);
+	o = run(m, &p);
+	memcpy(&wanted, psum_at(m, 0, 4 * 511), 4);
+	ok(o.status == KILN_ST_OK && tile_is_there(m), "a tile stays for the next program");
+	fill_machine(m, 5);
+	bytes = place(m, &p);
+	header->flags = KILN_PROGRAM_TRANSIENT;
+	o = run_placed(m, bytes);
+	memcpy(&got, psum_at(m, 0, 4 * 511), 4);
+	ok(o.status == KILN_ST_OK && !tile_is_there(m) && got == wanted,
+	   "not of one that leaves nothing, whose result is the same");
+
+	/* It writes elsewhere, then where the tile comes from, and looks at it again. */
+	for (int i = 0; i < 2; i++) {
+		insn = emit(&p, KILN_TENSOR, KILN_OP_DMA_COPY);
+		insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, 64, 2 * SPAN, 16);
+		insn->dst = dram_at(KILN_BF16, 1, i ? 0 : 64 * PITCH * 2, PITCH, 1);
+		insn->post[0] = (struct kiln_sync){ .sem = 1, .value = 1 };
+		p.insn[KILN_TENSOR][p.count[KILN_TENSOR]] = p.insn[KILN_TENSOR][3];
+		insn = &p.insn[KILN_TENSOR][p.count[KILN_TENSOR]++];
+		insn->dst.addr = 2048;
+		fill_machine(m, 5);
+		bytes = place(m, &p);
+		header->flags = KILN_PROGRAM_TRANSIENT;
+		o = run_placed(m, bytes);
+		memcpy(&got, psum_at(m, 0, 2048 + 4 * 511), 4);
+		ok(o.status == KILN_ST_OK && got == wanted && !memcmp(psum_at(m, 0, 0),
+		   psum_at(m, 0, 2048), 2048), "the tile is as it was loaded");
+	}
+	insn = emit(&p, KILN_TENSOR, KILN_OP_DMA_COPY);
+	insn->dst = tile_at(KILN_SBUF, KILN_BF16, 0, 64, SPAN, 512);
+	insn->src[0] = dram_at(KILN_BF16, 2, 0x7fffffff, PITCH, 1);
+	fill_machine(m, 5);
+	bytes = place(m, &p);
+	header->flags = KILN_PROGRAM_TRANSIENT;
+	o = run_placed(m, bytes);
+	ok(o.status == KILN_ST_PAGE_FAULT && !memcmp(sbuf_at(m, 1, 32), m->hbm + ROWS + PITCH * 2 + 32,
+						     1024 - 32), "it stays after a fault");
+	machine_free(m);
+}
+
 int main(void)
 {
 	rng_start();
@@ -246,6 +312,7 @@ int main(void)
 		}
 		printf("# %s\n", ops->name);
 		test_lending(ops);
+		test_transient(level);
 		m = machine(2);
 		other = machine(2);
 		kiln_engine_select(m->core, level);

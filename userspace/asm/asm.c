@@ -33,6 +33,7 @@ struct loop {
 
 struct kiln_asm {
 	unsigned int generation;
+	uint8_t flags;			/* KILN_PROGRAM_* */
 	uint32_t args_bytes;
 	struct stream stream[KILN_ENGINES];
 	struct loop loop[MAX_LOOPS];
@@ -62,6 +63,11 @@ struct kiln_asm *kiln_asm_create(unsigned int generation)
 			 "generation %u does not exist: 1 to 3, or 0 for any", generation);
 	}
 	return as;
+}
+
+void kiln_asm_transient(struct kiln_asm *as)
+{
+	as->flags |= KILN_PROGRAM_TRANSIENT;
 }
 
 void kiln_asm_destroy(struct kiln_asm *as)
@@ -1154,7 +1160,7 @@ int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes)
 {
 	struct kiln_program_header header = {
 		.isa_major = KILN_ISA_MAJOR, .isa_minor = KILN_ISA_MINOR,
-		.generation = as->generation, .args_bytes = as->args_bytes,
+		.generation = as->generation, .flags = as->flags, .args_bytes = as->args_bytes,
 	};
 	struct kiln_insn *insn[KILN_ENGINES];
 	uint32_t count[KILN_ENGINES];

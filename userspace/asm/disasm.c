@@ -272,6 +272,7 @@ static bool ordinary(const struct kiln_program_header *h, size_t bytes)
 	uint64_t at = sizeof(*h);
 
 	if (h->magic != KILN_PROGRAM_MAGIC || h->generation > 3 || h->bytes != bytes ||
+	    h->flags & ~KILN_PROGRAM_TRANSIENT ||
 	    !kiln_is_zero(h->reserved, sizeof(h->reserved)) || h->reserved1)
 		return false;
 	for (int e = 0; e < KILN_ENGINES; e++) {
@@ -305,6 +306,8 @@ int kiln_asm_print(const void *program, size_t bytes, FILE *out)
 		fprintf(out, ".isa %u.%u\n", header.isa_major, header.isa_minor);
 	fprintf(out, ".generation %u\n.args %" PRIu32 "\n", header.generation,
 		header.args_bytes);
+	if (header.flags & KILN_PROGRAM_TRANSIENT)
+		fprintf(out, ".transient\n");
 	check = text_check(header.generation, 0, header.args_bytes);
 	for (int e = 0; e < KILN_ENGINES; e++) {
 		const uint8_t *at = data + header.stream[e].offset;

@@ -905,6 +905,12 @@ static bool directive(struct source *s, const char *at)
 		s->args = true;
 		return true;
 	}
+	if (!strcmp(name, "transient")) {
+		if (*at)
+			return fail(&s->error, ".transient: something behind it");
+		s->header.flags |= KILN_PROGRAM_TRANSIENT;
+		return true;
+	}
 	if (!strcmp(name, "isa")) {
 		if (!number(&at, 0, UINT16_MAX, &n) || !take(&at, '.') ||
 		    !number(&at, 0, UINT16_MAX, &minor) || *at)
@@ -920,7 +926,7 @@ static bool directive(struct source *s, const char *at)
 			return fail(&s->error, ".insn: 128 pairs of hexadecimal digits are wanted");
 		return add_insn(s, &insn, 0);
 	}
-	return fail(&s->error, ".%s: there are .generation, .args, .isa, .engine, .insn and .bytes",
+	return fail(&s->error, ".%s: there are .generation, .args, .transient, .isa, .engine, .insn and .bytes",
 		    name);
 }
 

@@ -57,6 +57,13 @@ const char *kiln_asm_error(const struct kiln_asm *as);
  */
 int kiln_asm_finish(struct kiln_asm *as, void **program, size_t *bytes);
 
+/*
+ * What the program leaves in SBUF and PSUM is for nobody: the context's next command
+ * finds there what it may. Without this, it finds what was left. And what the program
+ * reads from device memory, nobody else writes before its command has ended.
+ */
+void kiln_asm_transient(struct kiln_asm *as);
+
 /* Bytes of SBUF in one partition of that generation. */
 uint32_t kiln_asm_sbuf_bytes(unsigned int generation);
 

@@ -212,6 +212,7 @@ static int find_program(struct kiln_ops *ops, const struct kiln_ops_key *key, co
 		err = kiln_error(-ENOMEM, "no memory for the program of %s", name);
 		goto err_free;
 	}
+	kiln_asm_transient(as);
 	err = make(as, ops->generation, shape);
 	if (!err)
 		err = kiln_asm_finish(as, &program, &bytes);
