@@ -5,11 +5,12 @@
  * what became of it.
  *
  * KILN_GGML_STATS names a file that gets a line for each graph: tokens, commands, device
- * cycles.
+ * cycles, and the nanoseconds from handing them over to the end of the last one.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lower.h"
 
@@ -73,11 +74,20 @@ static int64_t graph_tokens(struct ggml_cgraph *graph)
 	return tokens;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
 static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgraph *graph)
 {
 	struct stream *s = to_stream(backend);
 	struct lower *l = &s->lower;
 	int count = ggml_graph_n_nodes(graph), err = 0;
+	int64_t handed_over;
 
 	l->res = 0;
 	l->commands = 0;
@@ -95,6 +105,7 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 				  ggml_op_desc(node), err == -ENOTSUP ? "not supported" :
 				  kiln_last_error());
 	}
+	handed_over = now_ns();
 	if (kiln_ops_flush(l->ops) || kiln_drain(s->queue)) {
 		log_error("%s: %s\n", s->card->name, kiln_last_error());
 		return GGML_STATUS_FAILED;
@@ -102,8 +113,9 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 	if (l->res)
 		explain(s, l->res);
 	if (s->stats)
-		fprintf(s->stats, "graph %lld %u %llu\n", (long long)graph_tokens(graph),
-			l->commands, (unsigned long long)l->cycles);
+		fprintf(s->stats, "graph %lld %u %llu %lld\n", (long long)graph_tokens(graph),
+			l->commands, (unsigned long long)l->cycles,
+			(long long)(now_ns() - handed_over));
 	return err == -ENOMEM ? GGML_STATUS_ALLOC_FAILED :
 	       err || l->res ? GGML_STATUS_FAILED : GGML_STATUS_SUCCESS;
 }
