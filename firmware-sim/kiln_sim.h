@@ -178,8 +178,12 @@ struct kiln_sim_event {
 	unsigned int ring;		/* TRANSFER */
 	const char *name;		/* of the instruction, "DMA_COPY" */
 	unsigned int index, label;
-	uint64_t bytes;			/* TRANSFER: of device memory */
+	uint64_t program;		/* COMMAND: its device address */
 	double wait, start, end;	/* INSN: it came at wait, was taken at start */
+	double busy;			/* the engine; TRANSFER: the mean of the DMA engines */
+	uint64_t hbm_bytes;		/* TRANSFER: read and written */
+	uint64_t sbuf_bytes, psum_bytes;	/* INSN: the same; of a transfer, too */
+	double operations, at_peak;	/* INSN, a product: how many, and the time for them at best */
 };
 
 /*

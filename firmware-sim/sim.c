@@ -341,57 +341,6 @@ void kiln_sim_reset(struct kiln_sim *sim)
 	fw_reset(sim, false);
 }
 
-/* From the engine's ticks since the job's start to the owner's nanoseconds. */
-static void watched(void *opaque, const struct kiln_event *e)
-{
-	const struct fw_watch *w = opaque;
-	struct kiln_sim *sim = w->sim;
-	unsigned int core = w - sim->watch;
-	uint64_t before = kiln_core_tally(fw_core_engine(sim, core))->time;
-	struct kiln_sim_event event = { .core = core, .kind = KILN_SIM_COMMAND };
-
-	if (!e->insn) {
-		event.start = before / KILN_TICKS_PER_NS;
-		event.end = (before + e->done) / KILN_TICKS_PER_NS;
-		sim->watcher(sim->watcher_opaque, &event);
-		return;
-	}
-	/* A cycle of the sequencer is worth a line only if it waited. */
-	if (kiln_is_sequencer(e->insn->opcode) && e->start == e->arrived)
-		return;
-	event.kind = KILN_SIM_INSN;
-	event.engine = e->engine;
-	event.name = kiln_rules[e->insn->opcode].name;
-	event.index = e->index;
-	event.label = e->insn->label;
-	event.wait = (before + e->arrived) / KILN_TICKS_PER_NS;
-	event.start = (before + e->start) / KILN_TICKS_PER_NS;
-	event.end = (before + e->busy) / KILN_TICKS_PER_NS;
-	sim->watcher(sim->watcher_opaque, &event);
-	if (!e->dma_busy)
-		return;
-	event.kind = KILN_SIM_TRANSFER;
-	event.ring = e->insn->func;
-	event.bytes = e->bytes;
-	event.wait = event.start = (before + e->dma_start) / KILN_TICKS_PER_NS;
-	event.end = (before + e->done) / KILN_TICKS_PER_NS;
-	sim->watcher(sim->watcher_opaque, &event);
-}
-
-void kiln_sim_watch(struct kiln_sim *sim,
-		    void (*event)(void *opaque, const struct kiln_sim_event *event),
-		    void *opaque)
-{
-	sim->watcher = event;
-	sim->watcher_opaque = opaque;
-	for (unsigned int i = 0; i < sim->config.cores; i++) {
-		sim->watch[i] = (struct fw_watch){
-			.sim = sim, .watch = { watched, &sim->watch[i] },
-		};
-		kiln_core_watch(fw_core_engine(sim, i), event ? &sim->watch[i].watch : NULL);
-	}
-}
-
 void kiln_sim_usage(struct kiln_sim *sim, struct kiln_sim_usage *usage)
 {
 	const double second = KILN_TICKS_PER_NS * 1e9;

@@ -258,7 +258,8 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 			end = core->stream[e].now;
 	}
 	if (core->watch)
-		core->watch->event(core->watch->opaque, &(struct kiln_event){ .done = end });
+		core->watch->event(core->watch->opaque,
+				   &(struct kiln_event){ .program = job->program, .done = end });
 	core->tally.time += end;
 	outcome->cycles = kiln_time_cycles(core->generation, end);
 	if (outcome->status != KILN_ST_OK && engine < KILN_ENGINES) {

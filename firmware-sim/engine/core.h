@@ -62,6 +62,7 @@ void kiln_core_time_only(struct kiln_core *core, bool on);
 /* One instruction as it went by. Times are ticks of 1/KILN_TICKS_PER_NS ns since the job's start. */
 struct kiln_event {
 	const struct kiln_insn *insn;	/* NULL: the job, until done */
+	uint64_t program;		/* of the job: its device address */
 	uint32_t index;			/* in its engine's stream */
 	uint8_t engine;
 	uint64_t arrived;		/* the engine came to it, */

@@ -40,6 +40,15 @@ try 0 'ok' run matmul --m 1000 --n 1000 --k 1000 --check
 [ "$(used)" -le "$before" ]
 result $? "no HBM stays in use" || { echo "# expected $before"; echo "# got $(used)"; }
 
+# Behind the driver: commands with their cycles, in device time and on the host; the engines are not to be seen.
+try 0 'of device time' profile -o "$dir/trace" -- "$kiln" run matmul --m 256 --n 256 --k 256 --json
+cycles=$(grep -o '"cycles": [0-9]*' "$dir/log" | grep -o '[0-9]*')
+grep -q "\"ph\":\"e\",\"cat\":\"host\".*\"result\":0,\"cycles\":$cycles," "$dir/trace" &&
+	grep -q '"name":"matmul","ph":"X","pid":0,"tid":0,' "$dir/trace"
+result $? "the trace has its command" || { echo "# expected cycles $cycles"; sed 's/^/# got /' "$dir/trace"; }
+grep -q '<td>matmul (' "$dir/trace.html" && grep -q 'cannot be watched' "$dir/trace.html"
+result $? "and so has the page"
+
 echo 2 >$forbid
 try 0 'through ioctl' run matmul --m 64 --n 64 --k 64 --check
 [ "$(grep -c 'kiln: /dev/accel/accel0: io_uring is forbidden here' "$dir/log")" = 1 ]

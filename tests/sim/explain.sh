@@ -26,6 +26,15 @@ is "$(sed -nE 's/.*\$([0-9.e-]+) \(of.*/\1/p' <<<"$said")" "$(awk "BEGIN { print
 sed -nE 's/.*array.s peak.*/yes/p; s/.*bound by +PE/yes/p; s/.*Vector [0-9.]+ %.*/yes/p' <<<"$said" | grep -c yes >"$work/count"
 is "$(cat "$work/count")" 3 "share of the peak, how busy, what bounds it"
 
+json=$("$kiln" explain matmul --m 2048 --n 2048 --k 2048 --prices "$work/prices" --json)
+is "$(grep -c '"generation": "trn' <<<"$json")" 3 "--json: an object for each generation"
+is "$(grep -o '"dollars": [^}]*' <<<"$json" | cut -d' ' -f2 | sed 's/^[0-9].*/x/' | paste -sd' ')" "null x null" "--json: dollars where they are known"
+if command -v python3 >/dev/null; then
+	works "--json: it is JSON" python3 -m json.tool <<<"$json"
+else
+	skip "--json: it is JSON" "no python3"
+fi
+
 # refuses WHAT TEXT ARGUMENTS...
 refuses() {
 	local what=$1 text=$2 said rc=0

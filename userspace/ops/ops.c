@@ -232,6 +232,8 @@ static int find_program(struct kiln_ops *ops, const struct kiln_ops_key *key, co
 	free(program);
 	if (err)
 		goto err_free;
+	if (ops->device->profile)
+		kiln_profile_program(entry->program, name);
 	kiln_asm_destroy(as);
 	entry->key = *key;
 	entry->next = *head;

@@ -11,6 +11,8 @@ static const struct kiln_transport *const transports[] = {
 
 int kiln_open(const char *name, struct kiln_device **device)
 {
+	int err;
+
 	if (!device)
 		return kiln_error(-EINVAL, "kiln_open: device is NULL");
 	*device = NULL;
@@ -23,7 +25,15 @@ int kiln_open(const char *name, struct kiln_device **device)
 
 		if (strncmp(name, t->name, n) || (name[n] && name[n] != ':'))
 			continue;
-		return t->open(name[n] ? name + n + 1 : "", device);
+		err = t->open(name[n] ? name + n + 1 : "", device);
+		if (err)
+			return err;
+		err = kiln_profile_start(*device);
+		if (err) {
+			kiln_close(*device);
+			*device = NULL;
+		}
+		return err;
 	}
 	return kiln_error(-EINVAL,
 			  "no transport \"%.64s\": there are \"drm\", \"drm:/dev/accel/accelN\", \"sim\" and \"sim:property=value,...\"",
@@ -34,6 +44,7 @@ void kiln_close(struct kiln_device *device)
 {
 	if (!device)
 		return;
+	kiln_profile_end(device);
 	kiln_va_fini(&device->va);
 	pthread_mutex_destroy(&device->lock);
 	device->transport->close(device);

@@ -22,6 +22,7 @@
 
 struct kiln_transport;
 struct kiln_way;
+struct kiln_profile;
 
 /* The head of a transport's own structure. */
 struct kiln_device {
@@ -29,6 +30,7 @@ struct kiln_device {
 	struct kiln_info info;		/* as it was at kiln_open() */
 	pthread_mutex_t lock;		/* va, and buffers' map */
 	struct kiln_va va;		/* free device addresses */
+	struct kiln_profile *profile;	/* NULL: nobody wants one */
 };
 
 struct kiln_buffer {
@@ -51,6 +53,9 @@ struct kiln_program {
 struct kiln_slot {
 	kiln_done_fn done;
 	void *user;
+	/* for a profile */
+	uint64_t program;		/* device address */
+	uint64_t submitted;		/* ns, CLOCK_MONOTONIC */
 };
 
 /* A command that has completed, its callback not run yet. */
@@ -79,6 +84,17 @@ int kiln_error(int err, const char *format, ...);
 
 /* "2 MiB", for messages; buf of at least 24 bytes. */
 const char *kiln_format_bytes(uint64_t bytes, char *buf);
+
+/*
+ * profile.c: KILN_PROFILE. Start and end are 0 and nothing if it is not set; the rest is called
+ * only where device->profile is.
+ */
+int kiln_profile_start(struct kiln_device *device);
+void kiln_profile_end(struct kiln_device *device);
+void kiln_profile_program(const struct kiln_program *program, const char *name);
+uint64_t kiln_profile_now(void);
+void kiln_profile_done(struct kiln_device *device, const struct kiln_slot *slot, int res,
+		       uint64_t cycles);
 
 /* queue.c, for the ways of submission */
 int kiln_queue_init(struct kiln_queue *queue, struct kiln_device *device,

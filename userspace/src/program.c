@@ -61,6 +61,8 @@ int kiln_program_load(struct kiln_device *device, const void *data,
 		goto err_buffer;
 	}
 	memcpy(map, data, bytes);
+	if (device->profile)
+		kiln_profile_program(program, "program");
 	*out = program;
 	return 0;
 

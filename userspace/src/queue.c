@@ -47,7 +47,11 @@ uint32_t kiln_queue_take(struct kiln_queue *queue,
 
 	queue->in_flight++;
 	slot = queue->free_slots[queue->depth - queue->in_flight];
-	queue->slots[slot] = (struct kiln_slot){ command->done, command->user };
+	queue->slots[slot] = (struct kiln_slot){ .done = command->done, .user = command->user };
+	if (queue->device->profile) {
+		queue->slots[slot].program = command->program ? command->program->buffer->addr : 0;
+		queue->slots[slot].submitted = kiln_profile_now();
+	}
 	return slot;
 }
 
@@ -67,6 +71,8 @@ void kiln_queue_done(struct kiln_queue *queue, uint32_t slot, int res,
 		.slot = queue->slots[slot],
 		.result = { .res = res, .cycles = res ? 0 : cycles },
 	};
+	if (queue->device->profile)
+		kiln_profile_done(queue->device, &queue->slots[slot], res, cycles);
 	kiln_queue_untake(queue, slot);
 }
 

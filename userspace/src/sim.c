@@ -178,10 +178,8 @@ static void sim_close(struct kiln_device *device)
 {
 	struct sim_device *dev = to_sim(device);
 
-	if (dev->sim) {
+	if (dev->sim)
 		sim_workers_stop(dev);
-		sim_profile_end(dev);
-	}
 	sim_rings_fini(dev, &dev->admin);
 	kiln_va_fini(&dev->memory);
 	if (dev->hbm)
@@ -240,9 +238,6 @@ static int sim_open(const char *arg, struct kiln_device **device)
 		goto err_close;
 	}
 	dev->sim = kiln_sim_init(mem, &config, dev->hbm, &sim_host_ops, dev);
-	err = sim_profile_start(dev);
-	if (err)
-		goto err_close;
 	err = sim_workers_start(dev);
 	if (err) {
 		kiln_error(err, "sim: cannot start a thread: %s", strerror(-err));
@@ -340,6 +335,17 @@ static int sim_engine_time(struct kiln_device *device, struct kiln_engine_time *
 	return 0;
 }
 
+static void sim_watch(struct kiln_device *device,
+		      void (*event)(void *opaque, const struct kiln_sim_event *event),
+		      void *opaque)
+{
+	struct sim_device *dev = to_sim(device);
+
+	pthread_mutex_lock(&dev->card);
+	kiln_sim_watch(dev->sim, event, opaque);
+	pthread_mutex_unlock(&dev->card);
+}
+
 static int sim_alloc(struct kiln_buffer *buffer)
 {
 	struct sim_device *dev = to_sim(buffer->device);
@@ -418,6 +424,7 @@ const struct kiln_transport kiln_sim_transport = {
 	.info = sim_info,
 	.fault = sim_fault,
 	.engine_time = sim_engine_time,
+	.watch = sim_watch,
 	.share = sim_share,
 	.alloc = sim_alloc,
 	.free = sim_free,

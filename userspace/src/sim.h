@@ -42,11 +42,8 @@ struct sim_rings {
 	uint32_t sq_tail, cq_head;	/* ours; those in ctl are what the card sees */
 };
 
-struct sim_profile;
-
 struct sim_device {
 	struct kiln_device base;
-	struct sim_profile *profile;	/* NULL: nobody wants one */
 	struct kiln_sim *sim;
 	struct kiln_sim_config config;
 	size_t sim_bytes;
@@ -79,10 +76,6 @@ static inline struct sim_device *to_sim(struct kiln_device *device)
 {
 	return (struct sim_device *)device;
 }
-
-/* sim_profile.c: 0 if KILN_PROFILE asks for nothing; the end of it, with the card still there */
-int sim_profile_start(struct sim_device *dev);
-void sim_profile_end(struct sim_device *dev);
 
 /* sim_host.c */
 extern const struct kiln_sim_host sim_host_ops;

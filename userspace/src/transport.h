@@ -8,6 +8,8 @@
 
 #include "internal.h"
 
+struct kiln_sim_event;
+
 struct kiln_transport {
 	const char *name;
 	/* arg: what follows "name:", or "". Fills device->info, device->va. */
@@ -17,6 +19,10 @@ struct kiln_transport {
 	int (*fault)(struct kiln_device *device, struct kiln_fault_info *fault);
 	/* NULL: nobody knows. */
 	int (*engine_time)(struct kiln_device *device, struct kiln_engine_time *time);
+	/* Have each instruction told, as kiln_sim_watch() does. NULL: cannot be. */
+	void (*watch)(struct kiln_device *device,
+		      void (*event)(void *opaque, const struct kiln_sim_event *event),
+		      void *opaque);
 	/* share has its defaults filled in. */
 	int (*share)(struct kiln_device *device, const struct kiln_share *share);
 	/* Make and bind zeroed memory as addr, bytes, placement and flags say. */

@@ -6,51 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chips.h"
 #include "commands.h"
 #include "run.h"
 
 #define COMMAND		"kiln explain"
-#define GENERATIONS	3
 #define MAX_ARGS	64
 
-/* Cores of a chip; GB/s of HBM that each core has of it (docs/time.md) */
-static const struct {
-	unsigned int cores;
-	double hbm;
-} chips[GENERATIONS] = { { 2, 820 / 2. }, { 8, 2900 / 8. }, { 8, 4800 / 8. } };
-
-static double price[GENERATIONS];	/* dollars for an hour of a chip; 0: not known */
-
-/* Lines of a generation and a number; # begins a comment. */
-static int read_prices(const char *path)
-{
-	FILE *file = fopen(path, "r");
-	unsigned int number = 0;
-	char line[256];
-
-	if (!file)
-		return usage_error(COMMAND, "--prices %s: %s", path, strerror(errno));
-	while (fgets(line, sizeof(line), file)) {
-		char name[8], rest[2];
-		double dollars;
-		int n;
-
-		number++;
-		line[strcspn(line, "#\n")] = 0;
-		n = sscanf(line, " %7s %lf %1s", name, &dollars, rest);
-		if (n <= 0)
-			continue;
-		if (n != 2 || strncmp(name, "trn", 3) || name[3] < '1' || name[3] > '3' ||
-		    name[4] || !(dollars >= 0) || isinf(dollars)) {
-			fclose(file);
-			return usage_error(COMMAND, "--prices %s, line %u: a line is like \"trn2 1.25\", dollars for an hour of a chip",
-					   path, number);
-		}
-		price[name[3] - '1'] = dollars;
-	}
-	fclose(file);
-	return 0;
-}
+static bool json;
+static const char *sep = "[";
 
 /* Operations in a cycle of the array at most, by what is multiplied. */
 static double peak(const struct card *card, const struct workload *w)
@@ -71,13 +35,14 @@ static int report(const struct card *card, const struct workload *w)
 	struct kiln_engine_time time;
 	const char *bound = "DMA";
 	char shape[128], dtype[32];
-	double most, seconds;
+	double most, seconds, dollars, share = 0;
 
 	if (kiln_get_engine_time(card->device, &time)) {
 		fprintf(stderr, COMMAND ": %s\n", kiln_last_error());
 		return 1;
 	}
 	seconds = time.seconds;
+	dollars = cost_of(g + 1, seconds);
 	most = time.dma;
 	for (unsigned int e = 0; e < 4; e++) {
 		if (time.busy[e] > most) {
@@ -89,13 +54,34 @@ static int report(const struct card *card, const struct workload *w)
 		bound = "latency: each waits for the other";
 	workload_shape(w, shape, sizeof(shape));
 	workload_dtype(w, dtype, sizeof(dtype));
+	if (workload_flops(w) > 0)
+		share = 100 * workload_flops(w) / peak(card, w) /
+			(seconds * card->info.clock_khz * 1e3);
+	if (json) {
+		printf("%s{\"generation\": \"trn%u\", \"op\": \"%s\", \"shape\": \"%s\", \"dtype\": \"%s\", "
+		       "\"device_us\": %.3f, \"cycles\": %llu, \"commands\": %llu, \"tflops\": %.3f, "
+		       "\"peak_pct\": %.2f, \"busy_pct\": {\"PE\": %.2f, \"Vector\": %.2f, \"Scalar\": %.2f, "
+		       "\"GpSimd\": %.2f, \"DMA\": %.2f}, \"hbm_bytes\": %llu, \"bound\": \"%s\", "
+		       "\"device_seconds\": %.9g, \"dollars\": ",
+		       sep, g + 1, workload_name(w), shape, dtype, seconds * 1e6,
+		       (unsigned long long)w->cycles, (unsigned long long)w->commands,
+		       workload_flops(w) > 0 ? workload_flops(w) / seconds * 1e-12 : 0, share,
+		       100 * time.busy[0] / seconds, 100 * time.busy[1] / seconds,
+		       100 * time.busy[2] / seconds, 100 * time.busy[3] / seconds,
+		       100 * time.dma / seconds, (unsigned long long)time.hbm_bytes, bound, seconds);
+		if (dollars > 0)
+			printf("%.9g}", dollars);
+		else
+			printf("null}");
+		sep = ",\n ";
+		return 0;
+	}
 	printf("trn%u, one core: %s %s %s\n", g + 1, workload_name(w), shape, dtype);
 	printf("  device time  %.2f us, %llu cycles, %llu commands\n", seconds * 1e6,
 	       (unsigned long long)w->cycles, (unsigned long long)w->commands);
 	if (workload_flops(w) > 0)
 		printf("  products     %.1f TFLOP/s, %.1f %% of the array's peak\n",
-		       workload_flops(w) / seconds * 1e-12,
-		       100 * workload_flops(w) / peak(card, w) / (seconds * card->info.clock_khz * 1e3));
+		       workload_flops(w) / seconds * 1e-12, share);
 	printf("  busy         PE %.1f %%, Vector %.1f %%, Scalar %.1f %%, GpSimd %.1f %%, DMA %.1f %%\n",
 	       100 * time.busy[0] / seconds, 100 * time.busy[1] / seconds,
 	       100 * time.busy[2] / seconds, 100 * time.busy[3] / seconds,
@@ -105,9 +91,9 @@ static int report(const struct card *card, const struct workload *w)
 	       100 * time.hbm_bytes / seconds * 1e-9 / chips[g].hbm);
 	printf("  bound by     %s\n", bound);
 	printf("  cost         %.3g device-seconds", seconds);
-	if (price[g] > 0)
-		printf(", $%.3g (of $%g for an hour of %u cores)",
-		       seconds / 3600 * price[g] / chips[g].cores, price[g], chips[g].cores);
+	if (dollars > 0)
+		printf(", $%.3g (of $%g for an hour of %u cores)", dollars, chips[g].dollars,
+		       chips[g].cores);
 	putchar('\n');
 	return 0;
 }
@@ -121,8 +107,9 @@ int command_explain(int argc, char **argv)
 	int n = 0, status;
 
 	for (int i = 0; i < argc; i++) {
-		bool taken = false;
+		bool taken = !strcmp(argv[i], "--json");
 
+		json |= taken;
 		for (unsigned int j = 0; j < 2 && !taken; j++) {
 			size_t length = strlen(mine[j]);
 
@@ -136,8 +123,7 @@ int command_explain(int argc, char **argv)
 		if (taken)
 			continue;
 		if (!strncmp(argv[i], "--transport", 11) || !strcmp(argv[i], "--check") ||
-		    !strncmp(argv[i], "--out", 5) || !strcmp(argv[i], "--json") ||
-		    !strncmp(argv[i], "--repeat", 8)) {
+		    !strncmp(argv[i], "--out", 5) || !strncmp(argv[i], "--repeat", 8)) {
 			if (strncmp(argv[i], "--out-dtype", 11))
 				return usage_error(COMMAND, "nothing runs, so there is no %.40s", argv[i]);
 		}
@@ -151,7 +137,7 @@ int command_explain(int argc, char **argv)
 		first = last = (unsigned int)(value[0][3] - '1');
 	}
 	if (value[1]) {
-		status = read_prices(value[1]);
+		status = read_prices(COMMAND, value[1]);
 		if (status)
 			return status;
 	}
@@ -164,5 +150,7 @@ int command_explain(int argc, char **argv)
 		if (status)
 			return status;
 	}
+	if (json)
+		puts("]");
 	return 0;
 }
