@@ -4,11 +4,17 @@
 # after another that went away in the middle, several at once, and several requests over one connection.
 cd "$(dirname "$0")/../.." || exit
 . tests/tap.sh
-export SIZE=15m TYPE=bf16 TIMEOUT=400
+export TIMEOUT=400
 
 if [ "${1:-}" != client ]; then
 	PORT=$((20000 + RANDOM % 10000))
 	export PORT
+	# A file of somebody's: a name with a space in it, not where the guest looks
+	dir=$(mktemp -d)
+	trap 'rm -rf "$dir" "build/models/a model.gguf"' EXIT
+	export MODEL="$dir/a model.gguf"
+	mkdir -p build/models
+	tests/machine/tree python3 tests/serve/model.py 15m bf16 build/models/15m-serve.gguf && mv build/models/15m-serve.gguf "$MODEL"
 	said=$(tests/serve/run "$0" client 2>&1)
 	rc=$?
 	printf '%s\n' "$said" | grep -E '^(ok|not ok|#|1\.\.)' || { echo "Bail out! status $rc: $(tail -n 3 <<<"$said")"; exit 1; }
@@ -56,4 +62,6 @@ done
 got=$(tests/machine/tree curl -s -m 200 "$url" "$url" -d '{"messages":[{"role":"user","content":"who are you"}],"max_tokens":4}' \
 	-w '\n%{http_code} connects %{num_connects}\n' | grep connects | tr '\n' ' ')
 is "$got" "200 connects 1 200 connects 0 " "two requests over one connection"
+said=$(MODEL=$MODEL.not tests/serve/run true 2>&1)
+is "$? $said" "2 kiln: MODEL=$MODEL.not: no such file" "a model that is not there"
 done_testing
