@@ -24,6 +24,10 @@ all:
 install: all
 	+@$(MAKE) --no-print-directory -C userspace O='$(abspath $(O))' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' install
 
+# Debian packages, in a Debian 13 tree, into build/deb
+deb:
+	@$(MACHINE)/mkdeb
+
 module:
 	+$(MAKE) -C $(KDIR) M='$(CURDIR)' modules
 
@@ -87,4 +91,4 @@ clean:
 help:
 	@cat $(MACHINE)/help
 
-.PHONY: all install module machine run test quick bench bench-engine bench-submit bench-time numerics conformance serve bench-serve guest shell clean help
+.PHONY: all install deb module machine run test quick bench bench-engine bench-submit bench-time numerics conformance serve bench-serve guest shell clean help
