@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <time.h>
 
 /* A struct of the engine's own, beside the one of kiln_ops.h. */
 #define kiln_matmul engine_matmul
@@ -954,6 +955,181 @@ static void result(const char *name, double value, const char *unit, double targ
 		fprintf(json, "\"target\": %g, \"met\": %s}", target, met ? "true" : "false");
 }
 
+/* ---------------------------------------------------------- what time costs -- */
+
+/*
+ * How much of the engine's speed goes into device time. Linked with --wrap, the
+ * engine asks here what things cost. What it was told is kept in a first run;
+ * after that, runs that compute it and runs that only read it alternate. Both
+ * take the same turns, so nothing else differs.
+ */
+struct told {
+	uint64_t now;		/* of the array, after it */
+	struct kiln_cost cost;
+	struct kiln_dma_time dma;
+};
+
+static enum { COMPUTE, KEEP, READ } mode;
+static struct told *kept;
+static size_t kept_count, kept_size, kept_next;
+
+static struct told *keep(void)
+{
+	if (kept_count == kept_size) {
+		kept_size = kept_size ? 2 * kept_size : 65536;
+		kept = realloc(kept, kept_size * sizeof(*kept));
+		if (!kept)
+			abort();
+	}
+	return &kept[kept_count++];
+}
+
+struct kiln_cost __real_kiln_time_insn(unsigned int generation, enum kiln_engine engine,
+				       const struct kiln_insn *insn);
+struct kiln_cost __wrap_kiln_time_insn(unsigned int generation, enum kiln_engine engine,
+				       const struct kiln_insn *insn);
+uint64_t __real_kiln_time_array(struct kiln_clocks *clocks, unsigned int generation,
+				const struct kiln_insn *insn, uint64_t now, struct kiln_cost *cost);
+uint64_t __wrap_kiln_time_array(struct kiln_clocks *clocks, unsigned int generation,
+				const struct kiln_insn *insn, uint64_t now, struct kiln_cost *cost);
+struct kiln_dma_time __real_kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+					  unsigned int ring, uint64_t now, unsigned int partition,
+					  unsigned int partitions, uint64_t row_bytes,
+					  uint64_t run, bool both_dram);
+struct kiln_dma_time __wrap_kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+					  unsigned int ring, uint64_t now, unsigned int partition,
+					  unsigned int partitions, uint64_t row_bytes,
+					  uint64_t run, bool both_dram);
+
+struct kiln_cost __wrap_kiln_time_insn(unsigned int generation, enum kiln_engine engine,
+				       const struct kiln_insn *insn)
+{
+	struct kiln_cost cost;
+
+	if (mode == READ)
+		return kept[kept_next++].cost;
+	cost = __real_kiln_time_insn(generation, engine, insn);
+	if (mode == KEEP)
+		keep()->cost = cost;
+	return cost;
+}
+
+uint64_t __wrap_kiln_time_array(struct kiln_clocks *clocks, unsigned int generation,
+				const struct kiln_insn *insn, uint64_t now, struct kiln_cost *cost)
+{
+	if (mode == READ) {
+		*cost = kept[kept_next].cost;
+		return kept[kept_next++].now;
+	}
+	now = __real_kiln_time_array(clocks, generation, insn, now, cost);
+	if (mode == KEEP)
+		*keep() = (struct told){ .now = now, .cost = *cost };
+	return now;
+}
+
+struct kiln_dma_time __wrap_kiln_time_dma(struct kiln_clocks *clocks, unsigned int generation,
+					  unsigned int ring, uint64_t now, unsigned int partition,
+					  unsigned int partitions, uint64_t row_bytes,
+					  uint64_t run, bool both_dram)
+{
+	struct kiln_dma_time time;
+
+	if (mode == READ)
+		return kept[kept_next++].dma;
+	time = __real_kiln_time_dma(clocks, generation, ring, now, partition, partitions,
+				    row_bytes, run, both_dram);
+	if (mode == KEEP)
+		keep()->dma = time;
+	return time;
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return ts.tv_sec + ts.tv_nsec * 1e-9;
+}
+
+/* Percent of an op's CPU time, the least of all rounds of both. */
+static double cost_of_time(const struct kiln_matmul *mm, const struct kiln_attention *at)
+{
+	const unsigned int rounds = 100;
+	double best[3] = { INFINITY, INFINITY, INFINITY };
+	uint64_t cycles = 0;
+	struct kiln_device *card;
+	struct kiln_queue *queue;
+	struct kiln_ops *ops;
+	struct kiln_buffer *buffer;
+
+	need(kiln_open("sim", &card), "open");
+	need(kiln_queue_create(card, NULL, &queue), "queue");
+	need(kiln_ops_create(queue, &ops), "ops");
+	need(kiln_alloc(card, 256 << 20, KILN_HBM, 0, &buffer), "alloc");
+	memset(kiln_map(buffer), 0x3c, 192 << 20);
+	kept_count = 0;
+	for (unsigned int i = 0; i < 2 * rounds + 2; i++) {
+		struct kiln_result r = { .res = 1 };
+		uint64_t a = kiln_addr(buffer), b = a + (64 << 20), c = a + (128 << 20);
+		double start;
+
+		/* The first one makes the program, the second keeps. */
+		mode = i == 1 ? KEEP : i & 1 ? READ : COMPUTE;
+		kept_next = 0;
+		start = cpu_seconds();
+		if (mm) {
+			struct kiln_matmul arg = *mm;
+
+			arg.a = a;
+			arg.b = b;
+			arg.c = a + (192 << 20);
+			need(kiln_matmul(ops, &arg, on_done, &r), "matmul");
+		} else {
+			struct kiln_attention arg = *at;
+
+			arg.q = a;
+			arg.k = b;
+			arg.v = c;
+			arg.out = a + (192 << 20);
+			need(kiln_attention(ops, &arg, on_done, &r), "attention");
+		}
+		need(kiln_drain(queue), "drain");
+		best[mode] = i ? fmin(best[mode], cpu_seconds() - start) : INFINITY;
+		if (r.res || (i > 1 && r.cycles != cycles) ||
+		    (mode == READ && kept_next != kept_count)) {
+			fprintf(stderr, "time: what time costs: result %d, %llu cycles and %llu before, %zu answers of %zu\n",
+				r.res, (unsigned long long)r.cycles, (unsigned long long)cycles,
+				kept_next, kept_count);
+			exit(1);
+		}
+		cycles = r.cycles;
+	}
+	mode = COMPUTE;
+	kiln_free(buffer);
+	kiln_ops_destroy(ops);
+	kiln_queue_destroy(queue);
+	kiln_close(card);
+	return 100 * (best[COMPUTE] / best[READ] - 1);
+}
+
+static void costs_of_time(char **names)
+{
+	const struct kiln_matmul large = { .type = KILN_TYPE_BF16, .m = 1024, .n = 1024, .k = 1024 };
+	const struct kiln_matmul small = { .type = KILN_TYPE_BF16, .m = 128, .n = 128, .k = 128 };
+	const struct kiln_attention many = causal(4, 1024);
+	struct kiln_attention decode = causal(8, 1024);
+
+	decode.seq_q = 1;
+	if (want(names, "carrying_time_matmul_1024_pct"))
+		result("carrying_time_matmul_1024_pct", cost_of_time(&large, NULL), "percent", 3, false);
+	if (want(names, "carrying_time_matmul_128_pct"))
+		result("carrying_time_matmul_128_pct", cost_of_time(&small, NULL), "percent", 3, false);
+	if (want(names, "carrying_time_attention_1024_pct"))
+		result("carrying_time_attention_1024_pct", cost_of_time(NULL, &many), "percent", 3, false);
+	if (want(names, "carrying_time_decode_1024_pct"))
+		result("carrying_time_decode_1024_pct", cost_of_time(NULL, &decode), "percent", 3, false);
+}
+
 /* --------------------------------------------------------------------- main -- */
 
 static void own_ops(char **names)
@@ -1031,6 +1207,7 @@ int main(int argc, char **argv)
 		result("worst_abs_error_pct", worst, "percent", 20, false);
 	}
 	own_ops(argv + optind);
+	costs_of_time(argv + optind);
 	if (json) {
 		fputs("]\n", json);
 		if (fclose(json)) {
