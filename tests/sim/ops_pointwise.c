@@ -80,6 +80,8 @@ static void check(struct kiln_pointwise d, double scale)
 		fill_normal(&d.y, 1);
 	if (!in_place)
 		clear_result(&d.out);
+	if (d.also.addr)
+		clear_result(&d.also);
 	upload_room();
 	good = !run_case(kiln_pointwise(ops, &d, on_done, &outcome), &outcome);
 	want = malloc(count_of(&d.out) * 2 * sizeof(*want));
@@ -100,10 +102,21 @@ static void check(struct kiln_pointwise d, double scale)
 				good = false;
 			}
 		}
+		/* The result once more: rounded to out's type, then to its own */
+		if (good && d.also.addr) {
+			double also = result_of(&d.also, at);
+
+			if (!(fabs(also - got[n]) <= type_error(d.also.type, got[n]))) {
+				printf("# %u %u %u %u: expected %.9g once more, got %.9g\n",
+				       at[0], at[1], at[2], at[3], got[n], also);
+				good = false;
+			}
+		}
 		n++;
 	}
 	free(want);
-	good = good && (in_place || gaps_untouched(&d.out));
+	good = good && (d.also.addr ? gaps_untouched_below(&d.out, d.also.addr) && gaps_untouched(&d.also) :
+			in_place || gaps_untouched(&d.out));
 	ok(good, "pointwise %d %d: %s %s, %s %s to %s %s, %llu cycles", d.unary, d.binary,
 	   any_type_name(d.x.type), shape_text(&d.x), any_type_name(d.binary ? d.y.type : d.x.type),
 	   d.binary ? shape_text(&d.y) : "", any_type_name(d.out.type), shape_text(&d.out),
@@ -195,6 +208,8 @@ static void gates(void)
 		used *= 2;
 		d.out = dense_of(types[i % 2], 1, 3, 130, 200);
 		check(d, 2);
+		d.also = tensor_of(types[(i + 1) % 3], dim, swapped, 3, 1);
+		check(d, 2);
 	}
 }
 
@@ -278,6 +293,9 @@ static void bad_arguments(void)
 	e = d, e.shift = INFINITY, refused(kiln_pointwise(ops, &e, NULL, NULL), -EINVAL, "shift");
 	e = d, e.binary = KILN_BINARY_SWIGLU_OAI, e.unary = KILN_UNARY_SILU;
 	refused(kiln_pointwise(ops, &e, NULL, NULL), -EINVAL, "swiglu_oai");
+	e = d, e.also = dense_of(KILN_TYPE_BF16, 1, 1, 3, 64);
+	refused(kiln_pointwise(ops, &e, NULL, NULL), -EINVAL, "dimension 1 of also is 1, of out 2");
+	e.also.type = KILN_TYPE_I32, refused(kiln_pointwise(ops, &e, NULL, NULL), -ENOTSUP, "also");
 	check(d, 1);
 	d.out = d.x;
 	check(d, 1);

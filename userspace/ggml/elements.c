@@ -28,7 +28,7 @@ int lower_binary(struct lower *l, const struct ggml_tensor *node)
 	if (!real(node) || !real(node->src[0]) || !real(node->src[1]))
 		return -ENOTSUP;
 	return SUBMIT(l, kiln_pointwise, .binary = func[node->op], .x = view(node->src[0]),
-		      .y = view(node->src[1]), .out = view(node));
+		      .y = view(node->src[1]), .out = view(node), .also = lower_twin(l, node));
 }
 
 /* ------------------------------------------------------------------ unary -- */
@@ -130,6 +130,7 @@ int lower_glu(struct lower *l, const struct ggml_tensor *node)
 		p.param[0] = float_param(node, 2);
 		p.param[1] = float_param(node, 3);
 	}
+	p.also = lower_twin(l, node);
 	return pointwise(l, &p);
 }
 

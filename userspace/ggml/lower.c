@@ -142,10 +142,15 @@ uint64_t dense_copy(struct lower *l, const struct ggml_tensor *t, enum kiln_type
 	return to.addr;
 }
 
-int lower_node(struct lower *l, const struct ggml_tensor *node)
+void lower_begin(struct lower *l)
 {
 	l->scratch_turn = 0;
 	l->scratch_used = 0;
+}
+
+int lower_node(struct lower *l, const struct ggml_tensor *node)
+{
+	lower_begin(l);
 	if (ggml_is_empty(node))
 		return 0;
 	/* To libkiln, a dimension of 0 is one of 1. */

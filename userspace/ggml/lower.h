@@ -17,6 +17,13 @@
 #define MAX_SCRATCH	24
 #define MAX_CONSTANTS	64
 
+/* A dense result once more, in the type of the products that it goes into. */
+struct twin {
+	const struct ggml_tensor *of;	/* NULL: there is none */
+	int at;				/* the node that made it */
+	enum kiln_type type;
+};
+
 struct lower {
 	struct kiln_ops *ops;
 	struct kiln_device *device;	/* NULL: dry */
@@ -27,6 +34,11 @@ struct lower {
 	uint64_t constants_used;	/* of the last of them */
 	struct turned *turned;		/* weights.c */
 	unsigned int turned_count, turned_next;
+	struct ggml_cgraph *graph;	/* NULL: a node on its own */
+	int at;				/* its node that is being lowered */
+	struct twin twin;
+	struct kiln_buffer *twin_memory;
+	uint64_t twin_wanted;		/* bytes */
 	unsigned int commands;		/* that have completed */
 	uint64_t cycles;
 	int res;			/* of the first that failed */
@@ -56,6 +68,18 @@ uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w);
 void lower_turned_free(struct lower *l);
 
 int lower_node(struct lower *l, const struct ggml_tensor *node);
+/* All scratch is free again. */
+void lower_begin(struct lower *l);
+
+/* fuse.c */
+/* The node at that place, and others behind it that go into the same command: how many. */
+int lower_graph(struct lower *l, struct ggml_cgraph *graph, int at, int *err);
+/* Before a graph, while no command is under way */
+void lower_twin_start(struct lower *l);
+/* Where a command that writes t writes a twin of it; address 0: nobody wants one. */
+struct kiln_tensor lower_twin(struct lower *l, const struct ggml_tensor *t);
+/* As dense_copy(): perhaps a twin that there is, else one for those that follow. */
+uint64_t lower_twin_of(struct lower *l, const struct ggml_tensor *t, enum kiln_type type, int *err);
 
 /* elements.c */
 int lower_binary(struct lower *l, const struct ggml_tensor *node);
@@ -88,6 +112,10 @@ int lower_rope(struct lower *l, const struct ggml_tensor *node);
 
 /* matmul.c */
 int lower_matmul(struct lower *l, const struct ggml_tensor *node);
+/* The product plus a tensor that lies as it does; -ENOTSUP: one after the other. */
+int lower_matmul_add(struct lower *l, const struct ggml_tensor *node, const struct ggml_tensor *add);
+/* What the product of weights of this type is computed in; 0: it is not. */
+enum kiln_type lower_product_type(enum ggml_type weights);
 int lower_matmul_id(struct lower *l, const struct ggml_tensor *node);
 int lower_out_prod(struct lower *l, const struct ggml_tensor *node);
 

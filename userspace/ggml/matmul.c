@@ -10,8 +10,7 @@
 #define MAX_EXPERT_WORK	(1ull << 28)
 #define MAX_EXPERT_ROWS	256u
 
-/* What the product of weights of this type is computed in; 0: it is not. */
-static enum kiln_type product_type(enum ggml_type weights)
+enum kiln_type lower_product_type(enum ggml_type weights)
 {
 	switch (weights) {
 	case GGML_TYPE_F32:
@@ -43,28 +42,30 @@ static int matrix_of(struct lower *l, const struct ggml_tensor *t, enum kiln_typ
 	if (type_of(t->type) == type && m->nb[0] == es && m->nb[1] % es == 0 &&
 	    m->nb[1] >= (uint64_t)t->ne[0] * es)
 		return 0;
-	m->at = dense_copy(l, t, type, &err);
+	m->at = lower_twin_of(l, t, type, &err);
 	m->nb[0] = es;
 	for (int d = 1; d < 4; d++)
 		m->nb[d] = m->nb[d - 1] * t->ne[d - 1];
 	return err;
 }
 
-int lower_matmul(struct lower *l, const struct ggml_tensor *node)
+static int product(struct lower *l, const struct ggml_tensor *node, const struct ggml_tensor *add)
 {
 	const struct ggml_tensor *w = node->src[0], *x = node->src[1];
-	enum kiln_type type = product_type(w->type);
+	enum kiln_type type = lower_product_type(w->type);
 	uint32_t es = type ? type_bytes(type) : 1, repeat2, repeat3;
 	uint64_t out = (uint64_t)node->ne[0] * node->ne[1];
 	struct matrix wm, xm;
 	uint64_t turned = 0;
 	int err;
 
-	if (!type || node->type != GGML_TYPE_F32 || !product_type(x->type) ||
+	if (!type || node->type != GGML_TYPE_F32 || !lower_product_type(x->type) ||
 	    !ggml_is_contiguous(node))
 		return -ENOTSUP;
 	/* Weights as they are stored, in one command */
 	if (ggml_is_quantized(w->type)) {
+		if (add)
+			return -ENOTSUP;
 		err = SUBMIT(l, kiln_linear, .x = view(x), .w = view(w), .out = view(node));
 		if (!err)
 			return 0;
@@ -90,11 +91,22 @@ int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 			     .outer = repeat2 > 1 ? w->ne[2] : 1,
 			     .a = xm.at + i3 * xm.nb[3], .b = wm.at + i3 / repeat3 * wm.nb[3],
 			     .c = address(node) + i3 * node->nb[3],
+			     .residual = add ? address(add) + i3 * add->nb[3] : 0,
 			     .lda = xm.nb[1] / es, .ldb = wm.nb[1] / es, .share_b = repeat2 > 1,
 			     .stride_a = xm.nb[2] / es, .stride_b = wm.nb[2] / es, .stride_c = out,
 			     .outer_a = xm.nb[2] / es * repeat2, .outer_b = wm.nb[2] / es,
 			     .outer_c = out * repeat2);
 	return err;
+}
+
+int lower_matmul(struct lower *l, const struct ggml_tensor *node)
+{
+	return product(l, node, NULL);
+}
+
+int lower_matmul_add(struct lower *l, const struct ggml_tensor *node, const struct ggml_tensor *add)
+{
+	return product(l, node, add);
 }
 
 /*
@@ -141,7 +153,7 @@ int lower_out_prod(struct lower *l, const struct ggml_tensor *node)
 	struct matrix am, bm;
 	int err;
 
-	if (!product_type(a->type) || !product_type(b->type) || node->type != GGML_TYPE_F32 ||
+	if (!lower_product_type(a->type) || !lower_product_type(b->type) || node->type != GGML_TYPE_F32 ||
 	    !ggml_is_contiguous(node))
 		return -ENOTSUP;
 	err = matrix_of(l, a, type, &am);

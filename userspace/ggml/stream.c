@@ -43,6 +43,7 @@ static void stream_free(ggml_backend_t backend)
 	kiln_queue_destroy(s->queue);
 	kiln_ops_destroy(s->lower.ops);
 	lower_turned_free(&s->lower);
+	kiln_free(s->lower.twin_memory);
 	for (int i = 0; i < MAX_SCRATCH; i++)
 		kiln_free(s->lower.scratch[i]);
 	for (int i = 0; i < MAX_CONSTANTS; i++)
@@ -93,13 +94,11 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 	l->commands = 0;
 	l->cycles = 0;
 	kiln_ops_hold(l->ops);
-	for (int i = 0; i < count && !err; i++) {
+	lower_twin_start(l);
+	for (int i = 0, taken; i < count && !err; i += taken) {
 		const struct ggml_tensor *node = ggml_graph_node(graph, i);
 
-		if (!(node->flags & GGML_TENSOR_FLAG_COMPUTE))
-			continue;
-		memory_write(node);
-		err = lower_node(l, node);
+		taken = lower_graph(l, graph, i, &err);
 		if (err)
 			log_error("%s: %s (%s): %s\n", s->card->name, node->name,
 				  ggml_op_desc(node), err == -ENOTSUP ? "not supported" :
@@ -147,6 +146,8 @@ ggml_backend_t stream_create(struct card *card)
 	}
 	if (getenv("KILN_GGML_STATS"))
 		s->stats = fopen(getenv("KILN_GGML_STATS"), "a");
+	if (s->stats)
+		setvbuf(s->stats, NULL, _IOLBF, 0);
 	s->card = card;
 	s->lower.device = card->kiln;
 	s->backend = (struct ggml_backend){

@@ -379,6 +379,7 @@ int kiln_copy_strided(struct kiln_ops *ops, const struct kiln_strided *strided,
  * where out's dimension is a multiple of theirs. Types may differ, everything is
  * computed in fp32, and rounded once. Without a binary function there is no y.
  * SiLU and MULTIPLY are swiglu, 0 and ADD a sum, SILU_DX and MULTIPLY a gradient.
+ * also: out once more, perhaps of another type, as a product wants it; addr 0: not.
  */
 struct kiln_pointwise {
 	enum kiln_unary_func unary;	/* 0: COPY */
@@ -386,6 +387,7 @@ struct kiln_pointwise {
 	float scale, shift;		/* finite; scale 0: 1 */
 	float param[4];			/* of the functions that say so */
 	struct kiln_tensor x, y, out;	/* F32, BF16 or F16; out may be x or y, with its strides */
+	struct kiln_tensor also;	/* out's dimensions; nothing else lies there */
 };
 
 /* As kiln_matmul(). */
@@ -426,6 +428,7 @@ struct kiln_rows {
 	float scale;			/* finite; 0: 1 */
 	float eps, max_bias;		/* at least 0 */
 	struct kiln_tensor x, a, b, out;	/* F32, BF16 or F16; out may be x, with its strides */
+	struct kiln_tensor also;	/* as of kiln_pointwise() */
 };
 
 /* As kiln_matmul(). */

@@ -188,9 +188,8 @@ static enum kiln_engine first_engine(const struct elements *el)
 }
 
 /* Results of a function of one element that go on into one of two are scratch. */
-static void body(struct nd_tile *t, const void *op)
+static void result(struct nd_tile *t, const struct elements *el)
 {
-	const struct elements *el = op;
 	unsigned int out = el->nd.inputs;
 	struct kiln_operand x, y;
 
@@ -227,6 +226,14 @@ static void body(struct nd_tile *t, const void *op)
 		y = nd_tmp(t, 1);
 	}
 	nd_tt(t, nd_view(t, out), x, binary[el->binary], y);
+}
+
+static void body(struct nd_tile *t, const void *op)
+{
+	const struct elements *el = op;
+
+	result(t, el);
+	nd_also(t, &el->nd);
 }
 
 static uint32_t scratch_of(const struct elements *el)
@@ -266,24 +273,41 @@ static int check_type(const char *op, const char *name, enum kiln_type type)
 	return 0;
 }
 
-/* The inputs, which names calls so, and the result; b is NULL where there is but one input. */
+static bool also_there(const struct kiln_tensor *also)
+{
+	return also && also->addr;
+}
+
+/*
+ * The inputs, which names calls so, and the results; b is NULL where there is but one
+ * input, also where out is the only result.
+ */
 static int run(struct kiln_ops *ops, const char *op, const char *const name[3],
 	       struct elements *el, const struct kiln_tensor *a, const struct kiln_tensor *b,
-	       const struct kiln_tensor *out, kiln_done_fn done, void *user)
+	       const struct kiln_tensor *out, const struct kiln_tensor *also, kiln_done_fn done,
+	       void *user)
 {
-	struct kiln_tensor held[3] = { *a, b ? *b : *out, *out };
-	const struct kiln_tensor *t[] = { &held[0], &held[1], &held[2] };
+	struct kiln_tensor held[4] = { *a };
+	const struct kiln_tensor *t[] = { &held[0], &held[1], &held[2], &held[3] };
+	const char *names[] = { name[0], b ? name[1] : name[2], b ? name[2] : "also", "also" };
 	struct kiln_ops_key key = { .word = { 0 } };
-	uint64_t args[3];
+	uint64_t args[4];
 	uint32_t i;
 	int err;
 
 	el->nd.inputs = b ? 2 : 1;
-	el->nd.tensors = el->nd.inputs + 1;
+	el->nd.tensors = el->nd.inputs + 1 + also_there(also);
+	if (b)
+		held[1] = *b;
+	held[el->nd.inputs] = *out;
+	if (also_there(also))
+		held[el->nd.inputs + 1] = *also;
 	for (i = 0; i < el->nd.tensors; i++) {
-		err = check_type(op, name[i < el->nd.inputs ? i : 2], held[i].type);
+		err = check_type(op, names[i], held[i].type);
 		if (!err)
-			err = nd_tensor(op, name[i < el->nd.inputs ? i : 2], &held[i]);
+			err = nd_tensor(op, names[i], &held[i]);
+		if (!err && i > el->nd.inputs)
+			err = nd_check_also(op, &held[i - 1], &held[i]);
 		if (err)
 			return err;
 		el->nd.dtype[i] = kiln_type_dtype(held[i].type);
@@ -337,8 +361,8 @@ int kiln_pointwise(struct kiln_ops *ops, const struct kiln_pointwise *pw, kiln_d
 	err = check_scale("pointwise", &el);
 	if (err)
 		return err;
-	return run(ops, "pointwise", name, &el, &pw->x, pw->binary ? &pw->y : NULL, &pw->out, done,
-		   user);
+	return run(ops, "pointwise", name, &el, &pw->x, pw->binary ? &pw->y : NULL, &pw->out,
+		   &pw->also, done, user);
 }
 
 /* [rows, width] with this leading dimension. */
@@ -387,7 +411,7 @@ int kiln_unary(struct kiln_ops *ops, const struct kiln_unary *un, kiln_done_fn d
 			       un->width, un->ldy);
 	if (err)
 		return err;
-	return run(ops, "unary", name, &el, &x, NULL, &y, done, user);
+	return run(ops, "unary", name, &el, &x, NULL, &y, NULL, done, user);
 }
 
 int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done, void *user)
@@ -416,7 +440,7 @@ int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done
 			       glu->ld_out);
 	if (err)
 		return err;
-	return run(ops, "glu", name, &el, &gate, &up, &out, done, user);
+	return run(ops, "glu", name, &el, &gate, &up, &out, NULL, done, user);
 }
 
 int kiln_binary(struct kiln_ops *ops, const struct kiln_binary *bin, kiln_done_fn done,
@@ -446,5 +470,5 @@ int kiln_binary(struct kiln_ops *ops, const struct kiln_binary *bin, kiln_done_f
 					  d, a.dim[d], b.dim[d]);
 		out.dim[d] = a.dim[d] > b.dim[d] ? a.dim[d] : b.dim[d];
 	}
-	return run(ops, "binary", name, &el, &a, &b, &out, done, user);
+	return run(ops, "binary", name, &el, &a, &b, &out, NULL, done, user);
 }

@@ -456,6 +456,14 @@ void nd_act(struct nd_tile *t, struct kiln_operand dst, enum kiln_activation fun
 	kiln_asm_activation(t->as, dst, func, src, kiln_const(scale), kiln_const(bias), NULL);
 }
 
+void nd_also(struct nd_tile *t, const struct nd *nd)
+{
+	if (nd->tensors == nd->inputs + 1)
+		return;
+	nd_on(t, KILN_VECTOR);
+	kiln_asm_tensor_copy(t->as, KILN_VECTOR, nd_view(t, nd->inputs + 1), nd_view(t, nd->inputs));
+}
+
 /* ------------------------------------------------------------------ tiles -- */
 
 /* The same for rows by index; a step for the row, then those of the tile. */
@@ -759,6 +767,15 @@ int nd_tensor(const char *op, const char *name, struct kiln_tensor *t)
 	if (!t->addr || t->addr % type_size(t->type))
 		return kiln_error(-EINVAL, "%s: %s is at 0x%llx: a device address, aligned to %u bytes",
 				  op, name, (unsigned long long)t->addr, type_size(t->type));
+	return 0;
+}
+
+int nd_check_also(const char *op, const struct kiln_tensor *out, const struct kiln_tensor *also)
+{
+	for (int d = 0; d < 4; d++)
+		if (also->dim[d] != out->dim[d])
+			return kiln_error(-EINVAL, "%s: dimension %d of also is %u, of out %u: the same",
+					  op, d, also->dim[d], out->dim[d]);
 	return 0;
 }
 

@@ -78,6 +78,9 @@ int nd_tensor(const char *op, const char *name, struct kiln_tensor *t);
 int nd_space(const char *op, struct nd *nd, const struct kiln_tensor *const t[],
 	     const uint32_t dim[4]);
 
+/* Whether a second result has the dimensions of the first */
+int nd_check_also(const char *op, const struct kiln_tensor *out, const struct kiln_tensor *also);
+
 /* Append the shape to a key, from this word on. */
 void nd_key(struct kiln_ops_key *key, unsigned int word, const struct nd *nd);
 
@@ -123,6 +126,9 @@ void nd_stt(struct nd_tile *t, struct kiln_operand dst, struct kiln_operand a,
 /* dst = func(scale * src + bias) on Scalar */
 void nd_act(struct nd_tile *t, struct kiln_operand dst, enum kiln_activation func,
 	    struct kiln_operand src, float scale, float bias);
+
+/* Where there is a second result, it is the first once more. */
+void nd_also(struct nd_tile *t, const struct nd *nd);
 
 /* [n0, n1, n2] with strides, without dimensions of 1 and what can be joined; never empty. */
 struct kiln_operand nd_tile3(enum kiln_dtype dtype, uint32_t p, uint32_t addr,

@@ -228,6 +228,7 @@ static void body(struct nd_tile *t, const void *op)
 	const struct rows *r = op;
 
 	how[r->func](t, r);
+	nd_also(t, &r->nd);
 }
 
 static int make(struct kiln_asm *as, unsigned int generation, const void *shape)
@@ -274,7 +275,7 @@ int kiln_ops_slopes(struct kiln_ops *ops, uint32_t heads, float max_bias, struct
 	return kiln_ops_constant(ops, slope, heads * sizeof(*slope), &t->addr);
 }
 
-static int add_input(struct rows *r, struct kiln_tensor t[6], unsigned int which, const char *name,
+static int add_input(struct rows *r, struct kiln_tensor t[7], unsigned int which, const char *name,
 		     const struct kiln_tensor *input, uint8_t need)
 {
 	if (!input->addr && need < 2)
@@ -291,11 +292,11 @@ static int add_input(struct rows *r, struct kiln_tensor t[6], unsigned int which
 
 int kiln_rows(struct kiln_ops *ops, const struct kiln_rows *rows, kiln_done_fn done, void *user)
 {
-	struct kiln_tensor t[6];
-	const struct kiln_tensor *p[6];
+	struct kiln_tensor t[7];
+	const struct kiln_tensor *p[7];
 	struct kiln_ops_key key = { .word = { 0 } };
 	uint32_t i, width;
-	uint64_t args[6];
+	uint64_t args[7];
 	struct rows r;
 	int err;
 
@@ -336,6 +337,17 @@ int kiln_rows(struct kiln_ops *ops, const struct kiln_rows *rows, kiln_done_fn d
 	if (err)
 		return err;
 	r.nd.tensors = r.nd.inputs + 1;
+	if (rows->also.addr) {
+		if (takes[r.func].value || !known_type(rows->also.type))
+			return kiln_error(-ENOTSUP, "rows: also of type %d of function %d: KILN_TYPE_F32, _BF16 or _F16 of rows",
+					  (int)rows->also.type, (int)r.func);
+		t[r.nd.tensors] = rows->also;
+		err = nd_tensor("rows", "also", &t[r.nd.tensors]);
+		if (!err)
+			err = nd_check_also("rows", &t[r.nd.inputs], &t[r.nd.tensors++]);
+		if (err)
+			return err;
+	}
 	for (i = 0; i < 4; i++) {
 		uint32_t n = i == 3 && takes[r.func].value ? 1 : t[X].dim[i];
 
