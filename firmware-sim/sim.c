@@ -44,7 +44,17 @@ size_t kiln_sim_size(const struct kiln_sim_config *config)
 	if (kiln_sim_check(config))
 		return 0;
 	return cores_at() + config->cores * (kiln_core_size(config->generation) +
-					     (config->sanitize ? kiln_sanitize_size() : 0));
+					     (config->sanitize ? kiln_sanitize_size() : 0)) +
+	       (config->sanitize ? fw_order_size() : 0);
+}
+
+/* Behind the cores and their sanitizers. */
+struct fw_order *fw_order(struct kiln_sim *sim)
+{
+	if (!sim->config.sanitize)
+		return NULL;
+	return (struct fw_order *)((uint8_t *)fw_core_engine(sim, sim->config.cores) +
+				   sim->config.cores * kiln_sanitize_size());
 }
 
 struct kiln_sim *kiln_sim_init(void *mem, const struct kiln_sim_config *config,

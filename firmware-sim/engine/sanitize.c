@@ -63,6 +63,18 @@ struct posts {
 	} post[POSTS];
 };
 
+#define PARTS		128	/* of a footprint */
+
+struct kiln_footprint {
+	uint32_t count;
+	uint64_t dropped;		/* accesses that had no room */
+	struct part {
+		struct access access;
+		uint32_t label;
+		uint8_t opcode;
+	} part[PARTS];
+};
+
 struct sanitizer {
 	void (*report)(void *opaque, const char *text);
 	void *opaque;
@@ -76,6 +88,7 @@ struct sanitizer {
 		uint64_t what;
 	} told[REPORTS];
 	uint32_t reports;
+	struct kiln_footprint footprint;
 	/* A bit for each byte that somebody wrote since the last scrub. */
 	uint8_t sbuf[KILN_PARTITIONS][SBUF_MAX / 8];
 	uint8_t psum[KILN_PARTITIONS][PSUM_MAX / 8];
@@ -247,6 +260,8 @@ void kiln_sanitize_start(struct kiln_core *core)
 		z->sem[i].count = 0;
 	z->accesses = z->tick = z->reports = 0;
 	z->dropped = z->merged = z->more = 0;
+	z->footprint.count = 0;
+	z->footprint.dropped = 0;
 }
 
 void kiln_sanitize_scrub(struct kiln_core *core)
@@ -479,6 +494,108 @@ static void check_written(struct kiln_core *core, const struct stream *s,
 	}
 }
 
+/* -------------------------------------------------------------- footprints -- */
+
+/* Make a pattern of two that follow one another; false: they do not. */
+static bool extend(struct access *to, const struct access *a)
+{
+	struct pattern *p = &to->pattern;
+	const struct pattern *q = &a->pattern;
+
+	if (p->loops != q->loops)
+		return false;
+	if (!p->loops) {	/* runs that touch */
+		uint64_t lo = p->base < q->base ? p->base : q->base;
+		uint64_t hi = to->hi > a->hi ? to->hi : a->hi;
+
+		if (a->lo > to->hi || a->hi < to->lo || hi - lo > UINT32_MAX)
+			return false;
+		p->base = lo;
+		p->run = hi - lo;
+	} else {
+		bool same = !memcmp(p->step, q->step, sizeof(p->step)) &&
+			    !memcmp(p->n + 1, q->n + 1, sizeof(p->n) - sizeof(p->n[0]));
+
+		if (same && p->n[0] == q->n[0] && q->base >= p->base &&
+		    q->base + q->run <= p->base + p->run)
+			return true;	/* within it */
+		if (same && p->n[0] == q->n[0] && q->base == p->base + p->run &&
+		    (uint64_t)p->run + q->run <= p->step[p->loops - 1])
+			p->run += q->run;
+		else if (same && p->run == q->run && q->base == p->base + p->n[0] * p->step[0] &&
+			 (uint64_t)p->n[0] + q->n[0] <= UINT32_MAX)
+			p->n[0] += q->n[0];
+		else
+			return false;
+	}
+	to->lo = p->base;
+	to->hi = p->base + extent(p, 0);
+	return true;
+}
+
+static void note_footprint(struct kiln_footprint *f, const struct access *a,
+			   const struct kiln_insn *insn)
+{
+	for (uint32_t i = 0; i < f->count; i++) {
+		struct access *b = &f->part[i].access;
+
+		if (b->write == a->write && b->engine == a->engine && b->index == a->index &&
+		    extend(b, a))
+			return;
+	}
+	if (f->count == PARTS) {
+		f->dropped++;
+		return;
+	}
+	f->part[f->count++] = (struct part){ *a, insn->label, insn->opcode };
+}
+
+size_t kiln_footprint_size(void)
+{
+	return sizeof(struct kiln_footprint);
+}
+
+struct kiln_footprint *kiln_sanitize_footprint(struct kiln_core *core)
+{
+	return &of(core)->footprint;
+}
+
+static void put_part(char *text, size_t size, const struct part *p)
+{
+	const struct access *a = &p->access;
+	struct line line = { .n = 0 };
+
+	put(&line, "%s[%u] %s dram %#llx-%#llx (%s", engine_names[a->engine], a->index,
+	    a->write ? "writes" : "reads", (unsigned long long)a->lo,
+	    (unsigned long long)a->hi - 1, kiln_rules[p->opcode].name);
+	if (p->label)
+		put(&line, " label=%u", p->label);
+	put(&line, ")");
+	snprintf(text, size, "%.*s", (int)size - 1, line.text);
+}
+
+bool kiln_footprint_race(const struct kiln_footprint *a, const struct kiln_footprint *b,
+			 struct kiln_footprint_race *race)
+{
+	for (uint32_t i = 0; i < a->count; i++) {
+		for (uint32_t j = 0; j < b->count; j++) {
+			const struct part *p = &a->part[i], *q = &b->part[j];
+
+			if (!(p->access.write || q->access.write) ||
+			    !overlap(&p->access, &q->access))
+				continue;
+			put_part(race->a, sizeof(race->a), p);
+			put_part(race->b, sizeof(race->b), q);
+			race->what = (uint64_t)p->access.engine << 60 |
+				     (uint64_t)q->access.engine << 56 |
+				     (uint64_t)(p->access.index & 0xfffffff) << 28 |
+				     (q->access.index & 0xfffffff);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------- races -- */
 
 /* Drop what every engine that goes on knows of, then, if there is no room, the oldest. */
@@ -562,7 +679,9 @@ static void note(struct kiln_core *core, const struct stream *s, const struct ki
 	a->write = write;
 	clock = &z->clock[a->thread];
 	a->at = clock->at[a->thread];
-	if (!write && a->space != KILN_DRAM)
+	if (a->space == KILN_DRAM)
+		note_footprint(&z->footprint, a, insn);
+	else if (!write)
 		check_written(core, s, insn, a);
 	for (uint32_t i = 0; i < z->accesses; i++) {
 		struct access *b = &z->access[i];

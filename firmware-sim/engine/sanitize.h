@@ -42,4 +42,22 @@ void kiln_sanitize_access(struct kiln_core *core, const struct stream *s,
 void kiln_sanitize_post(struct kiln_core *core, const struct stream *s,
 			const struct kiln_insn *insn, uint64_t time);
 
+/*
+ * What a job did to device memory, as patterns, in memory of fixed size: for
+ * whoever compares jobs. The core's own is that of its last job.
+ */
+struct kiln_footprint;
+
+struct kiln_footprint_race {
+	char a[200], b[200];	/* "dma_copy of sync[3] writes dram 0x...-0x..." */
+	uint64_t what;		/* the same for the same two instructions */
+};
+
+size_t kiln_footprint_size(void);
+struct kiln_footprint *kiln_sanitize_footprint(struct kiln_core *core);
+
+/* Do both touch a byte, one of them writing? The first such pair. */
+bool kiln_footprint_race(const struct kiln_footprint *a, const struct kiln_footprint *b,
+			 struct kiln_footprint_race *race);
+
 #endif

@@ -187,6 +187,7 @@ static enum kiln_status queue_create(struct kiln_sim *sim, const struct kiln_cmd
 	if (q->sib_next)
 		sim->queue[q->sib_next].sib_prev = id;
 	ctx->queues = id;
+	fw_order_queue(sim, id);
 	fw_queue_set_state(sim, q, FW_QUEUE_IDLE);
 	fw_pend(sim, id);
 	return KILN_ST_OK;

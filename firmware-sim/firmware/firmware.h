@@ -295,6 +295,16 @@ enum kiln_status fw_copy_check(struct kiln_sim *sim, const struct kiln_cmd *cmd)
 bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 		  struct kiln_completion *record);
 
+/* order.c: the sanitizer between commands, where there is one */
+struct fw_order *fw_order(struct kiln_sim *sim);
+size_t fw_order_size(void);
+void fw_order_queue(struct kiln_sim *sim, unsigned int queue);
+void fw_order_pass(struct kiln_sim *sim, struct fw_queue *q, uint32_t index,
+		   const struct kiln_cmd *cmd);
+void fw_order_start(struct kiln_sim *sim, struct fw_queue *q, unsigned int core, uint32_t index);
+void fw_order_end(struct kiln_sim *sim, unsigned int core);
+void fw_order_signal(struct kiln_sim *sim, unsigned int queue, const struct kiln_cmd *cmd);
+
 /* telemetry.c */
 void fw_stats(struct kiln_sim *sim, struct kiln_stats *stats);
 uint32_t fw_log_word(struct kiln_sim *sim, uint64_t offset);

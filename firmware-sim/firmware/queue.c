@@ -83,13 +83,15 @@ static void end_next(struct kiln_sim *sim, struct fw_queue *q,
 }
 
 /* After a success: the u64 there, and whoever may wait for it. */
-static enum kiln_status signal(struct kiln_sim *sim, unsigned int context,
+static enum kiln_status signal(struct kiln_sim *sim, struct fw_queue *q,
 			       const struct kiln_cmd *cmd)
 {
+	unsigned int context = q->context;
 	enum kiln_status status;
 
 	if (!cmd->exec.signal_addr)
 		return KILN_ST_OK;
+	fw_order_signal(sim, fw_queue_id(sim, q), cmd);
 	status = fw_timeline_store(sim, sim->context[context].root,
 				   cmd->exec.signal_addr, cmd->exec.signal_value);
 	if (status == KILN_ST_OK)
@@ -197,7 +199,8 @@ static void advance(struct kiln_sim *sim, struct fw_queue *q)
 			}
 		}
 		if (cmd->opcode == KILN_CMD_NOP) {
-			status = signal(sim, q->context, cmd);
+			fw_order_pass(sim, q, q->sq_next, cmd);
+			status = signal(sim, q, cmd);
 			end_next(sim, q, status,
 				 status == KILN_ST_OK ? 0 : cmd->exec.signal_addr);
 			continue;
@@ -286,6 +289,7 @@ void fw_queue_start(struct kiln_sim *sim, struct fw_queue *q, unsigned int core)
 	q->core = core;
 	ctx->running++;
 	c->cmd = *fw_ring_next(q);
+	fw_order_start(sim, q, core, q->sq_next);
 	q->sq_next++;
 	q->wait_since = 0;
 
@@ -335,8 +339,9 @@ void fw_queue_retire(struct kiln_sim *sim, unsigned int core)
 	fw_sched_settle(sim, q, &c->charge, c->outcome.cycles,
 			is_fault(record.status));
 
+	fw_order_end(sim, core);
 	if (record.status == KILN_ST_OK) {
-		record.status = signal(sim, c->context, &c->cmd);
+		record.status = signal(sim, q, &c->cmd);
 		if (record.status != KILN_ST_OK)
 			record.fault_addr = c->cmd.exec.signal_addr;
 	}
