@@ -7,6 +7,8 @@
 
 #include "lower.h"
 
+#define MAX_SHARES	4096	/* outputs of a row whose means are of different counts */
+
 /* Dimensions in the order depth, height, width */
 struct conv {
 	uint32_t batch, channels;
@@ -32,13 +34,6 @@ static uint32_t seen(const struct conv *c, int d, int32_t k, uint32_t *first, ui
 	return high < low ? 0 : high - low + 1;
 }
 
-static int zero(struct lower *l, struct kiln_tensor t, float value)
-{
-	uint64_t at = lower_constants(l, &value, 1);
-
-	return at ? copy(l, dense(KILN_TYPE_F32, at, 1, 1, 1, 1), t) : -ENOMEM;
-}
-
 /* Columns [batch, depth, height, width, channels * kernel] at a device address */
 static int columns(struct lower *l, const struct conv *c, enum kiln_type type, uint64_t to)
 {
@@ -49,7 +44,7 @@ static int columns(struct lower *l, const struct conv *c, enum kiln_type type, u
 	int err = 0;
 
 	if (padded)
-		err = zero(l, dense(type, to, c->batch, c->out[0] * c->out[1], c->out[2], row), 0);
+		err = lower_constant_fill(l, dense(type, to, c->batch, c->out[0] * c->out[1], c->out[2], row), 0);
 	for (k[0] = 0; k[0] < c->kernel[0]; k[0]++)
 		for (k[1] = 0; k[1] < c->kernel[1]; k[1]++)
 			for (k[2] = 0; k[2] < c->kernel[2] && !err; k[2]++) {
@@ -226,7 +221,28 @@ int lower_conv_3d(struct lower *l, const struct ggml_tensor *node)
 	return multiply(l, &c, node, kernel, p[11]);
 }
 
-/* The greatest or the sum of what lies under the kernel; the mean counts what is padded, too. */
+/* 1 / how many of the kernel's places are on the input, for each output of a row; 0: no memory */
+static uint64_t shares(struct lower *l, const struct conv *c)
+{
+	float share[MAX_SHARES];
+
+	for (uint32_t i = 0; i < c->out[2]; i++) {
+		uint32_t count = 0;
+
+		for (uint32_t k = 0; k < c->kernel[2]; k++) {
+			int64_t x = (int64_t)i * c->stride[2] + k - c->pad[2];
+
+			count += x >= 0 && x < c->in[2];
+		}
+		share[i] = count ? 1.0f / count : 0;
+	}
+	return lower_constants(l, share, c->out[2]);
+}
+
+/*
+ * The greatest or the mean of what lies under the kernel; that of two dimensions counts
+ * what is padded, too, that of one does not.
+ */
 int lower_pool(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *x = node->src[0];
@@ -241,10 +257,10 @@ int lower_pool(struct lower *l, const struct ggml_tensor *node)
 	int err;
 
 	if (x->type != GGML_TYPE_F32 || node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node) ||
-	    (flat && c.pad[2] && !max))
+	    (flat && node->ne[0] > MAX_SHARES))
 		return -ENOTSUP;
 	input_2d(&c, x);
-	err = zero(l, out, max ? -FLT_MAX : 0);
+	err = lower_constant_fill(l, out, max ? -FLT_MAX : 0);
 	for (uint32_t ky = 0; ky < c.kernel[1]; ky++)
 		for (uint32_t kx = 0; kx < c.kernel[2] && !err; kx++) {
 			struct kiln_tensor part = out, under = view(x);
@@ -265,8 +281,231 @@ int lower_pool(struct lower *l, const struct ggml_tensor *node)
 			err = SUBMIT(l, kiln_pointwise, .x = part, .y = under, .out = part,
 				     .binary = max ? KILN_BINARY_MAX : KILN_BINARY_ADD);
 		}
-	if (!max && !err)
-		err = SUBMIT(l, kiln_pointwise, .x = out, .out = out,
-			     .scale = 1.0f / (c.kernel[1] * c.kernel[2]));
+	if (max || err)
+		return err;
+	if (flat) {
+		uint64_t at = shares(l, &c);
+
+		return !at ? -ENOMEM :
+			SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_MULTIPLY, .x = out,
+			       .y = dense(KILN_TYPE_F32, at, 1, 1, 1, node->ne[0]), .out = out);
+	}
+	return SUBMIT(l, kiln_pointwise, .x = out, .out = out,
+		      .scale = 1.0f / (c.kernel[1] * c.kernel[2]));
+}
+
+/* ------------------------------------------------------------- depthwise -- */
+
+/* out, or a part of it that is there, gets x * y, or that is added to it. */
+static int multiply_add(struct lower *l, bool first, struct kiln_tensor x, struct kiln_tensor y,
+			struct kiln_tensor out)
+{
+	struct kiln_tensor product = out;
+	int err;
+
+	if (!first)
+		product = scratch(l, KILN_TYPE_F32, out.dim[0], out.dim[1], out.dim[2], out.dim[3]);
+	err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_MULTIPLY, .x = x, .y = y,
+		     .out = product);
+	if (first || err)
+		return err;
+	return SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_ADD, .x = out, .y = product, .out = out);
+}
+
+/* Each channel with a kernel [width, height, 1, channels] of its own */
+int lower_conv_2d_dw(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *kernel = node->src[0], *x = node->src[1];
+	const int32_t *p = node->op_params;
+	struct conv c = {
+		.kernel = { 1, kernel->ne[1], kernel->ne[0] }, .out = { 1, node->ne[1], node->ne[0] },
+		.stride = { 1, p[1], p[0] }, .pad = { 0, p[3], p[2] }, .dilation = { 1, p[5], p[4] },
+	};
+	int err;
+
+	if (!plain(kernel) || x->type != GGML_TYPE_F32 || node->type != GGML_TYPE_F32)
+		return -ENOTSUP;
+	input_2d(&c, x);
+	err = lower_constant_fill(l, view(node), 0);
+	for (uint32_t ky = 0; ky < c.kernel[1]; ky++)
+		for (uint32_t kx = 0; kx < c.kernel[2] && !err; kx++) {
+			struct kiln_tensor part = view(node), under = view(x), w = view(kernel);
+			uint32_t first, from;
+
+			part.dim[2] = seen(&c, 1, ky, &first, &from);
+			part.addr += first * node->nb[1];
+			under.addr += from * x->nb[1];
+			part.dim[3] = seen(&c, 2, kx, &first, &from);
+			part.addr += first * node->nb[0];
+			under.addr += from * x->nb[0];
+			if (!part.dim[2] || !part.dim[3])
+				continue;
+			for (int d = 2; d < 4; d++) {
+				under.dim[d] = part.dim[d];
+				under.stride[d] *= c.stride[d - 1];
+			}
+			w.addr += kx * kernel->nb[0] + ky * kernel->nb[1];
+			w.dim[1] = w.dim[0];
+			w.stride[1] = w.stride[0];
+			w.dim[0] = w.dim[2] = w.dim[3] = 1;
+			lower_begin(l);
+			err = multiply_add(l, false, under, w, part);
+		}
+	return err;
+}
+
+/* Along time: [taps - 1 + tokens, channels, sequences] and [taps, channels] to [channels, tokens, sequences] */
+int lower_ssm_conv(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *x = node->src[0], *taps = node->src[1];
+	struct kiln_tensor out = view(node), in = view(x), w = view(taps);
+	int err = 0;
+
+	if (x->type != GGML_TYPE_F32 || taps->type != GGML_TYPE_F32 || node->type != GGML_TYPE_F32)
+		return -ENOTSUP;
+	/* Channels and time change places. */
+	in.stride[2] = view(x).stride[3];
+	in.stride[3] = view(x).stride[2];
+	w.stride[3] = w.stride[2];
+	w.dim[3] = w.dim[2];
+	w.dim[2] = 1;
+	for (int d = 0; d < 4; d++)
+		in.dim[d] = out.dim[d];
+	for (int64_t k = 0; k < taps->ne[0] && !err; k++) {
+		lower_begin(l);
+		err = multiply_add(l, !k, in, w, out);
+		in.addr += x->nb[0];
+		w.addr += taps->nb[0];
+	}
+	return err;
+}
+
+/* ------------------------------------------------------------ transposed -- */
+
+/*
+ * columns [channels, kernel, time], their strides in elements, each added to
+ * out [channels, length] at time * stride + its place in the kernel - pad
+ */
+static int scatter_columns(struct lower *l, struct kiln_tensor columns, const int64_t steps[3],
+			   uint32_t kernel, uint32_t times, int32_t stride, int32_t pad, uint64_t out,
+			   uint32_t channels, uint32_t length)
+{
+	int err = lower_constant_fill(l, dense(KILN_TYPE_F32, out, 1, 1, channels, length), 0);
+
+	for (uint32_t k = 0; k < kernel && !err; k++) {
+		int32_t shift = (int32_t)k - pad;
+		int32_t low = shift < 0 ? (-shift + stride - 1) / stride : 0;
+		int32_t high = (int32_t)length - 1 - shift;
+		struct kiln_tensor part = dense(KILN_TYPE_F32, out, 1, 1, channels, 1), x = columns;
+
+		high = high < 0 ? -1 : high / stride;
+		if (high >= (int32_t)times)
+			high = times - 1;
+		if (high < low)
+			continue;
+		part.addr += (low * stride + shift) * sizeof(float);
+		part.dim[3] = high - low + 1;
+		part.stride[3] = stride;
+		part.stride[0] = part.stride[1] = (uint64_t)channels * length;
+		part.stride[2] = length;
+		x.addr += (k * steps[1] + low * steps[2]) * type_bytes(x.type);
+		for (int d = 0; d < 4; d++)
+			x.dim[d] = part.dim[d];
+		x.stride[0] = x.stride[1] = 0;
+		x.stride[2] = steps[0];
+		x.stride[3] = steps[2];
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_ADD, .x = part, .y = x, .out = part);
+	}
+	return err;
+}
+
+/* Columns [channels * kernel, time] */
+int lower_col2im_1d(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *x = node->src[0];
+	const int32_t *p = node->op_params;
+	uint32_t channels = p[1], kernel = x->ne[0] / channels;
+	const int64_t steps[3] = { kernel, 1, x->ne[0] };
+	struct kiln_tensor out = view(node);
+	int err;
+
+	if (!plain(x) || !plain(node) || !ggml_is_contiguous(x) || !ggml_is_contiguous(node))
+		return -ENOTSUP;
+	if (node->type != GGML_TYPE_F32)
+		out = scratch(l, KILN_TYPE_F32, 1, 1, channels, node->ne[0]);
+	if (!out.addr)
+		return -ENOMEM;
+	err = scatter_columns(l, view(x), steps, kernel, x->ne[1], p[0], p[2], out.addr, channels,
+			      node->ne[0]);
+	return err || node->type == GGML_TYPE_F32 ? err : copy(l, out, view(node));
+}
+
+/* Kernel [kernel, filters, channels], input [time, channels] */
+int lower_conv_transpose_1d(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *kernel = node->src[0], *x = node->src[1];
+	enum kiln_type type = type_of(kernel->type);
+	uint32_t rows = kernel->ne[0] * kernel->ne[1], times = x->ne[0];
+	const int64_t steps[3] = { kernel->ne[0] * times, times, 1 };
+	struct kiln_tensor cols = scratch(l, KILN_TYPE_F32, 1, 1, rows, times);
+	uint64_t in;
+	int err = 0;
+
+	if (!plain(kernel) || !plain(x) || !ggml_is_contiguous(kernel) || kernel->ne[3] != 1 ||
+	    x->ne[2] * x->ne[3] != 1 || node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node) ||
+	    node->op_params[1] || node->op_params[2] != 1)
+		return -ENOTSUP;
+	if (!cols.addr)
+		return -ENOMEM;
+	in = dense_copy(l, x, type, &err);
+	if (!err)
+		err = SUBMIT(l, kiln_matmul, .type = type, .out_type = KILN_TYPE_F32, .m = rows,
+			     .n = times, .k = kernel->ne[2], .trans_a = true, .a = address(kernel),
+			     .b = in, .c = cols.addr);
+	return err ? err : scatter_columns(l, cols, steps, kernel->ne[0], times, node->op_params[0], 0,
+					   address(node), node->ne[1], node->ne[0]);
+}
+
+/* Kernel [width, height, filters, channels], input [width, height, channels, batch] */
+int lower_conv_transpose_2d(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *kernel = node->src[0], *x = node->src[1];
+	enum kiln_type type = type_of(kernel->type);
+	uint32_t places = kernel->ne[0] * kernel->ne[1], rows = places * kernel->ne[2];
+	uint32_t points = x->ne[0] * x->ne[1], stride = node->op_params[0];
+	struct kiln_tensor cols = scratch(l, KILN_TYPE_F32, x->ne[3], kernel->ne[2], places, points);
+	uint64_t in;
+	int err = 0;
+
+	if (!plain(kernel) || !plain(x) || !ggml_is_contiguous(kernel) ||
+	    node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node))
+		return -ENOTSUP;
+	if (!cols.addr)
+		return -ENOMEM;
+	in = dense_copy(l, x, type, &err);
+	if (!err)
+		err = SUBMIT(l, kiln_matmul, .type = type, .out_type = KILN_TYPE_F32, .m = rows,
+			     .n = points, .k = kernel->ne[3], .batch = x->ne[3], .trans_a = true,
+			     .share_a = true, .a = address(kernel), .b = in, .c = cols.addr);
+	if (!err)
+		err = lower_constant_fill(l, view(node), 0);
+	for (uint32_t i = 0; i < places && !err; i++) {
+		struct kiln_tensor out = view(node), part = cols;
+
+		out.addr += i / kernel->ne[0] * node->nb[1] + i % kernel->ne[0] * node->nb[0];
+		out.dim[2] = x->ne[1];
+		out.dim[3] = x->ne[0];
+		out.stride[2] *= stride;
+		out.stride[3] *= stride;
+		part.addr += (uint64_t)i * points * sizeof(float);
+		for (int d = 0; d < 4; d++)
+			part.dim[d] = out.dim[d];
+		part.stride[0] = (int64_t)rows * points;
+		part.stride[1] = (int64_t)places * points;
+		part.stride[2] = x->ne[0];
+		part.stride[3] = 1;
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_ADD, .x = out, .y = part,
+			     .out = out);
+	}
 	return err;
 }

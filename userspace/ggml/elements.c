@@ -141,6 +141,20 @@ int lower_copy(struct lower *l, const struct ggml_tensor *node)
 	struct kiln_tensor x = view(node->src[0]), whole;
 	int err;
 
+	if (node->type == node->src[0]->type) {
+		x = lower_bits(node->src[0]);
+		whole = x;
+		err = copy(l, x, lower_bits(node));
+		if (err != -ENOTSUP)
+			return err;
+		/* Shapes that are not made of common pieces: by a dense one */
+		whole.addr = lower_scratch(l, ggml_nelements(node) / ggml_blck_size(node->type) *
+					   ggml_type_size(node->type));
+		for (int d = 0; d < 4; d++)
+			whole.stride[d] = 0;
+		err = whole.addr ? copy(l, x, whole) : -ENOMEM;
+		return err ? err : copy(l, whole, lower_bits(node));
+	}
 	if (node->type != GGML_TYPE_I32 || !real(node->src[0]))
 		return copy(l, x, view(node));
 	/* Towards zero, where kiln_copy() goes to the nearest */
@@ -149,17 +163,9 @@ int lower_copy(struct lower *l, const struct ggml_tensor *node)
 	return err ? err : copy(l, whole, view(node));
 }
 
-/* A constant in each element */
-static int fill(struct lower *l, struct kiln_tensor out, float value)
-{
-	uint64_t at = lower_constants(l, &value, 1);
-
-	return at ? copy(l, dense(KILN_TYPE_F32, at, 1, 1, 1, 1), out) : -ENOMEM;
-}
-
 int lower_fill(struct lower *l, const struct ggml_tensor *node)
 {
-	return fill(l, view(node), float_param(node, 0));
+	return lower_constant_fill(l, view(node), float_param(node, 0));
 }
 
 /* The view of node that op_params say, in bytes, gets src[1], or that is added to it. */
@@ -199,33 +205,17 @@ int lower_set(struct lower *l, const struct ggml_tensor *node)
 int lower_concat(struct lower *l, const struct ggml_tensor *node)
 {
 	int along = 3 - node->op_params[0], err;
-	struct kiln_tensor out = view(node), first = view(node->src[0]), second = view(node->src[1]);
+	struct kiln_tensor out = lower_bits(node), first = lower_bits(node->src[0]);
+	struct kiln_tensor second = lower_bits(node->src[1]);
+	uint32_t unit = along == 3 ? ggml_blck_size(node->type) : 1;
 
-	if (ggml_blck_size(node->type) != 1)
+	if (first.dim[along] % unit || second.dim[along] % unit)
 		return -ENOTSUP;
 	out.dim[along] = first.dim[along];
 	err = copy(l, first, out);
 	if (err)
 		return err;
-	out.addr += first.dim[along] * node->nb[3 - along];
+	out.addr += first.dim[along] / unit * node->nb[3 - along];
 	out.dim[along] = second.dim[along];
 	return copy(l, second, out);
-}
-
-/* op_params: elements before and behind, dimension by dimension, and whether they go round */
-int lower_pad(struct lower *l, const struct ggml_tensor *node)
-{
-	struct kiln_tensor out = view(node), x = view(node->src[0]);
-	int err;
-
-	if (node->op_params[8])
-		return -ENOTSUP;
-	err = fill(l, out, 0);
-	if (err)
-		return err;
-	for (int d = 0; d < 4; d++) {
-		out.dim[3 - d] = x.dim[3 - d];
-		out.addr += node->op_params[2 * d] * node->nb[d];
-	}
-	return copy(l, x, out);
 }

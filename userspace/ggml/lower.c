@@ -199,6 +199,21 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_concat(l, node);
 	case GGML_OP_PAD:
 		return lower_pad(l, node);
+	case GGML_OP_PAD_REFLECT_1D:
+		return lower_pad_reflect(l, node);
+	case GGML_OP_ROLL:
+		return lower_roll(l, node);
+	case GGML_OP_REPEAT_BACK:
+		return lower_repeat_back(l, node);
+	case GGML_OP_TRI:
+		return lower_tri(l, node);
+	case GGML_OP_DIAG:
+		return lower_diag(l, node);
+	case GGML_OP_DIAG_MASK_INF:
+	case GGML_OP_DIAG_MASK_ZERO:
+		return lower_diag_mask(l, node);
+	case GGML_OP_ARANGE:
+		return lower_arange(l, node);
 	case GGML_OP_SOFT_MAX:
 		return lower_softmax(l, node);
 	case GGML_OP_NORM:
@@ -240,6 +255,8 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_out_prod(l, node);
 	case GGML_OP_FLASH_ATTN_EXT:
 		return lower_attention(l, node);
+	case GGML_OP_LIGHTNING_INDEXER:
+		return lower_indexer(l, node);
 	case GGML_OP_CROSS_ENTROPY_LOSS:
 		return lower_cross_entropy(l, node);
 	case GGML_OP_CROSS_ENTROPY_LOSS_BACK:
@@ -256,6 +273,16 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_conv_2d(l, node);
 	case GGML_OP_CONV_3D:
 		return lower_conv_3d(l, node);
+	case GGML_OP_CONV_2D_DW:
+		return lower_conv_2d_dw(l, node);
+	case GGML_OP_SSM_CONV:
+		return lower_ssm_conv(l, node);
+	case GGML_OP_COL2IM_1D:
+		return lower_col2im_1d(l, node);
+	case GGML_OP_CONV_TRANSPOSE_1D:
+		return lower_conv_transpose_1d(l, node);
+	case GGML_OP_CONV_TRANSPOSE_2D:
+		return lower_conv_transpose_2d(l, node);
 	case GGML_OP_POOL_1D:
 	case GGML_OP_POOL_2D:
 		return lower_pool(l, node);

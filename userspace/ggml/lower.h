@@ -90,8 +90,21 @@ int lower_scale(struct lower *l, const struct ggml_tensor *node);
 int lower_copy(struct lower *l, const struct ggml_tensor *node);
 int lower_set(struct lower *l, const struct ggml_tensor *node);
 int lower_concat(struct lower *l, const struct ggml_tensor *node);
-int lower_pad(struct lower *l, const struct ggml_tensor *node);
 int lower_fill(struct lower *l, const struct ggml_tensor *node);
+
+/* moves.c */
+/* A view for copies between tensors of one type, of those, too, that nothing else takes */
+struct kiln_tensor lower_bits(const struct ggml_tensor *t);
+/* The same value everywhere */
+int lower_constant_fill(struct lower *l, struct kiln_tensor out, float value);
+int lower_roll(struct lower *l, const struct ggml_tensor *node);
+int lower_pad(struct lower *l, const struct ggml_tensor *node);
+int lower_pad_reflect(struct lower *l, const struct ggml_tensor *node);
+int lower_repeat_back(struct lower *l, const struct ggml_tensor *node);
+int lower_tri(struct lower *l, const struct ggml_tensor *node);
+int lower_diag(struct lower *l, const struct ggml_tensor *node);
+int lower_diag_mask(struct lower *l, const struct ggml_tensor *node);
+int lower_arange(struct lower *l, const struct ggml_tensor *node);
 
 /* rows.c */
 int lower_softmax(struct lower *l, const struct ggml_tensor *node);
@@ -121,6 +134,7 @@ int lower_out_prod(struct lower *l, const struct ggml_tensor *node);
 
 /* attention.c */
 int lower_attention(struct lower *l, const struct ggml_tensor *node);
+int lower_indexer(struct lower *l, const struct ggml_tensor *node);
 
 /* training.c */
 int lower_cross_entropy(struct lower *l, const struct ggml_tensor *node);
@@ -134,6 +148,11 @@ int lower_im2col_3d(struct lower *l, const struct ggml_tensor *node);
 int lower_conv_2d(struct lower *l, const struct ggml_tensor *node);
 int lower_conv_3d(struct lower *l, const struct ggml_tensor *node);
 int lower_pool(struct lower *l, const struct ggml_tensor *node);
+int lower_conv_2d_dw(struct lower *l, const struct ggml_tensor *node);
+int lower_ssm_conv(struct lower *l, const struct ggml_tensor *node);
+int lower_col2im_1d(struct lower *l, const struct ggml_tensor *node);
+int lower_conv_transpose_1d(struct lower *l, const struct ggml_tensor *node);
+int lower_conv_transpose_2d(struct lower *l, const struct ggml_tensor *node);
 
 /* 0: none of libkiln's */
 enum kiln_type type_of(enum ggml_type type);

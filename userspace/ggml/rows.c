@@ -201,9 +201,6 @@ int lower_get_rows(struct lower *l, const struct ggml_tensor *node)
 
 int lower_set_rows(struct lower *l, const struct ggml_tensor *node)
 {
-	/* One row in each of several batches does not come out right in kiln_set_rows(). */
-	if (node->src[0]->ne[1] == 1 && node->src[0]->ne[2] * node->src[0]->ne[3] > 1)
-		return -ENOTSUP;
 	return SUBMIT(l, kiln_set_rows, .src = view(node->src[0]), .index = index_of(node->src[1]),
 		      .out = view(node));
 }
