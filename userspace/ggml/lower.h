@@ -65,6 +65,8 @@ uint64_t lower_constants(struct lower *l, const float *values, unsigned int coun
  * made by this call, by a command before those that use it.
  */
 uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w);
+/* What turned them did not come to its end. */
+void lower_turned_forget(struct lower *l);
 void lower_turned_free(struct lower *l);
 
 int lower_node(struct lower *l, const struct ggml_tensor *node);

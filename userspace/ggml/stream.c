@@ -109,8 +109,10 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 		log_error("%s: %s\n", s->card->name, kiln_last_error());
 		return GGML_STATUS_FAILED;
 	}
-	if (l->res)
+	if (l->res) {
 		explain(s, l->res);
+		lower_turned_forget(l);
+	}
 	if (s->stats)
 		fprintf(s->stats, "graph %lld %u %llu %lld\n", (long long)graph_tokens(graph),
 			l->commands, (unsigned long long)l->cycles,

@@ -73,6 +73,12 @@ uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w)
 	return kiln_addr(t->copy);
 }
 
+void lower_turned_forget(struct lower *l)
+{
+	for (unsigned int i = 0; i < l->turned_count; i++)
+		l->turned[i].written = 0;
+}
+
 void lower_turned_free(struct lower *l)
 {
 	for (unsigned int i = 0; i < l->turned_count; i++)

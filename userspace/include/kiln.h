@@ -242,7 +242,9 @@ const char *kiln_queue_way(const struct kiln_queue *queue);
  *	-EDEADLK	its engines wait for each other
  *	-ETIME		it ran for longer than limit_ms
  *	-ECANCELED	canceled, or stopped together with a faulting one
- *	-EIO, -ENODEV	the card failed or is gone
+ *	-EIO		the card was reset: buffers keep what was in them, and the next
+ *			command works (KILN_SUBMIT_CALLER: in a new queue)
+ *	-ENODEV		the card is gone
  *
  * kiln_get_fault() says where.
  */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include <xf86drm.h>
 
@@ -14,6 +15,7 @@
 
 #define ACCEL_DIR	"/dev/accel"
 #define DRIVER		"kiln"
+#define RESET_MS	10000		/* a card that boots is up by then */
 
 /* What went wrong, in the words of somebody who can do something about it. */
 static int open_error(int err, const char *path)
@@ -172,6 +174,7 @@ static int drm_open(const char *arg, struct kiln_device **device)
 		goto err_close;
 	}
 	pthread_mutex_init(&dev->base.lock, NULL);
+	pthread_mutex_init(&dev->vm_lock, NULL);
 	*device = &dev->base;
 	return 0;
 
@@ -204,9 +207,15 @@ static int drm_info(struct kiln_device *device, struct kiln_info *info)
 static int drm_fault(struct kiln_device *device, struct kiln_fault_info *fault)
 {
 	struct drm_device *dev = to_drm(device);
-	struct drm_kiln_vm_fault f = { .vm_id = dev->vm };
+	struct drm_kiln_vm_fault f = { 0 };
 
-	if (drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_FAULT, &f))
+	int err;
+
+	pthread_mutex_lock(&dev->vm_lock);
+	f.vm_id = dev->vm;
+	err = drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_FAULT, &f);
+	pthread_mutex_unlock(&dev->vm_lock);
+	if (err)
 		return kiln_error(-errno, "%s: no fault report: %s", dev->path,
 				  strerror(errno));
 	*fault = (struct kiln_fault_info){
@@ -235,20 +244,104 @@ static const char *why_no_share(int err)
 	}
 }
 
+/* vm_lock is held, as for the next ones. */
+static int bind_buffer(struct drm_device *dev, const struct kiln_buffer *buffer)
+{
+	struct drm_kiln_vm_bind bind = {
+		.vm_id = dev->vm,
+		.op = DRM_KILN_VM_BIND_MAP,
+		.flags = buffer->flags & KILN_ALLOC_READONLY ? DRM_KILN_VM_BIND_READONLY : 0,
+		.handle = buffer->handle,
+		.va = buffer->addr,
+		.size = buffer->bytes,
+	};
+
+	return drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_BIND, &bind) ? -errno : 0;
+}
+
+/* A VM that was replaced goes with its last queue: until then the driver says -EBUSY. */
+static void drop_vm(struct drm_device *dev, uint32_t vm)
+{
+	struct drm_kiln_vm_destroy destroy = { .id = vm };
+
+	if (vm != dev->vm)
+		drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_DESTROY, &destroy);
+}
+
+/*
+ * A reset took the VM. Another one, with every buffer where it was: their content outlives
+ * a reset, because HBM does.
+ */
+static int replace_vm(struct drm_device *dev)
+{
+	struct drm_kiln_vm_create create = {
+		.weight = dev->share.weight,
+		.priority = dev->share.priority,
+		.min_share = dev->share.min_share,
+	};
+	uint32_t old = dev->vm;
+	int err = 0;
+
+	/* What it was promised can be promised again once it has gone. */
+	dev->vm = 0;
+	drop_vm(dev, old);
+	/* While the card boots there is none: -EIO. If it does not come back, -ENODEV. */
+	for (int ms = 0; ; ms++) {
+		err = drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_CREATE, &create) ? -errno : 0;
+		if (err != -EIO || ms == RESET_MS)
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	if (err) {
+		dev->vm = old;
+		return kiln_error(err, "%s: no address space after a reset: %s", dev->path,
+				  strerror(-err));
+	}
+	dev->vm = create.id;
+	for (struct kiln_buffer *b = dev->buffers; b && !err; b = b->next)
+		err = bind_buffer(dev, b);
+	if (err) {
+		dev->vm = 0;
+		drop_vm(dev, create.id);
+		kiln_error(err, "%s: binding buffers after a reset: %s", dev->path, strerror(-err));
+	}
+	return err;
+}
+
+/* What the driver says of such a VM; -ENOENT: replace_vm() has failed before. */
+static bool vm_is_lost(int err)
+{
+	return err == -EIO || err == -ENOENT;
+}
+
+static int set_share(struct drm_device *dev, struct drm_kiln_vm_share *s)
+{
+	s->vm_id = dev->vm;
+	return drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_SHARE, s) ? -errno : 0;
+}
+
 static int drm_share(struct kiln_device *device, const struct kiln_share *share)
 {
 	struct drm_device *dev = to_drm(device);
 	struct drm_kiln_vm_share s = {
-		.vm_id = dev->vm,
 		.flags = DRM_KILN_SHARE_WEIGHT | DRM_KILN_SHARE_PRIORITY | DRM_KILN_SHARE_MIN_SHARE,
 		.weight = share->weight,
 		.priority = share->priority,
 		.min_share = share->min_share,
 	};
+	int err;
 
-	if (drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_SHARE, &s))
-		return kiln_error(-errno, "%s: not this share: %s", dev->path, why_no_share(errno));
-	return 0;
+	pthread_mutex_lock(&dev->vm_lock);
+	err = set_share(dev, &s);
+	if (vm_is_lost(err)) {
+		err = replace_vm(dev);
+		if (!err)
+			err = set_share(dev, &s);
+	}
+	if (!err)
+		dev->share = s;
+	pthread_mutex_unlock(&dev->vm_lock);
+	return err ? kiln_error(err, "%s: not this share: %s", dev->path, why_no_share(-err)) : 0;
 }
 
 static int drm_alloc(struct kiln_buffer *buffer)
@@ -258,13 +351,6 @@ static int drm_alloc(struct kiln_buffer *buffer)
 		.size = buffer->bytes,
 		.flags = buffer->placement == KILN_HOST ? DRM_KILN_BO_SYSTEM : DRM_KILN_BO_HBM,
 	};
-	struct drm_kiln_vm_bind bind = {
-		.vm_id = dev->vm,
-		.op = DRM_KILN_VM_BIND_MAP,
-		.flags = buffer->flags & KILN_ALLOC_READONLY ? DRM_KILN_VM_BIND_READONLY : 0,
-		.va = buffer->addr,
-		.size = buffer->bytes,
-	};
 	char text[24];
 	int err;
 
@@ -273,29 +359,47 @@ static int drm_alloc(struct kiln_buffer *buffer)
 		return kiln_error(-errno, "kiln_alloc: %s of %s: %s", text,
 				  buffer->placement == KILN_HOST ? "host memory" : "HBM",
 				  strerror(errno));
-	bind.handle = create.handle;
-	if (drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_BIND, &bind)) {
-		err = kiln_error(-errno, "kiln_alloc: binding %s at %#llx: %s", text,
-				 (unsigned long long)buffer->addr, strerror(errno));
-		drmCloseBufferHandle(dev->fd, create.handle);
-		return err;
-	}
 	buffer->handle = create.handle;
-	return 0;
+	pthread_mutex_lock(&dev->vm_lock);
+	err = bind_buffer(dev, buffer);
+	if (vm_is_lost(err)) {
+		err = replace_vm(dev);
+		if (!err)
+			err = bind_buffer(dev, buffer);
+	}
+	if (!err) {
+		buffer->next = dev->buffers;
+		buffer->link = &dev->buffers;
+		if (buffer->next)
+			buffer->next->link = &buffer->next;
+		dev->buffers = buffer;
+	}
+	pthread_mutex_unlock(&dev->vm_lock);
+	if (err) {
+		kiln_error(err, "kiln_alloc: binding %s at %#llx: %s", text,
+			   (unsigned long long)buffer->addr, strerror(-err));
+		drmCloseBufferHandle(dev->fd, create.handle);
+	}
+	return err;
 }
 
 static void drm_free(struct kiln_buffer *buffer)
 {
 	struct drm_device *dev = to_drm(buffer->device);
 	struct drm_kiln_vm_bind unbind = {
-		.vm_id = dev->vm,
 		.op = DRM_KILN_VM_BIND_UNMAP,
 		.va = buffer->addr,
 		.size = buffer->bytes,
 	};
 
-	/* Fails only if the card is gone, and then it uses nothing any more. */
+	pthread_mutex_lock(&dev->vm_lock);
+	*buffer->link = buffer->next;
+	if (buffer->next)
+		buffer->next->link = buffer->link;
+	/* Fails only if the card is gone or was reset, and then it uses nothing any more. */
+	unbind.vm_id = dev->vm;
 	drmIoctl(dev->fd, DRM_IOCTL_KILN_VM_BIND, &unbind);
+	pthread_mutex_unlock(&dev->vm_lock);
 	if (buffer->map)
 		munmap(buffer->map, buffer->bytes);
 	drmCloseBufferHandle(dev->fd, buffer->handle);
@@ -340,10 +444,56 @@ void drm_queue_exec(struct drm_queue *queue, const struct kiln_command *c,
 void drm_queue_cancel(struct kiln_queue *base)
 {
 	struct drm_queue *q = (struct drm_queue *)base;
+	struct drm_device *dev = to_drm(base->device);
 	struct drm_kiln_queue_destroy destroy = { .id = q->id };
 
-	drmIoctl(to_drm(base->device)->fd, DRM_IOCTL_KILN_QUEUE_DESTROY, &destroy);
+	if (q->canceled)
+		return;
+	drmIoctl(dev->fd, DRM_IOCTL_KILN_QUEUE_DESTROY, &destroy);
 	q->canceled = true;
+	pthread_mutex_lock(&dev->vm_lock);
+	drop_vm(dev, q->vm);
+	pthread_mutex_unlock(&dev->vm_lock);
+}
+
+/* The driver's half of a queue. Returns 0 or a negative errno. vm_lock is held. */
+static int create_queue(struct drm_device *dev, struct drm_queue *q)
+{
+	struct drm_kiln_queue_create create = q->create;
+
+	create.vm_id = dev->vm;
+	if (drmIoctl(dev->fd, DRM_IOCTL_KILN_QUEUE_CREATE, &create))
+		return -errno;
+	q->id = create.id;
+	q->vm = dev->vm;
+	q->canceled = false;
+	return 0;
+}
+
+/* The same, and if a reset took the VM, another VM first. */
+static int create_queue_somewhere(struct drm_device *dev, struct drm_queue *q)
+{
+	int err;
+
+	pthread_mutex_lock(&dev->vm_lock);
+	err = create_queue(dev, q);
+	if (vm_is_lost(err)) {
+		err = replace_vm(dev);
+		if (!err)
+			err = create_queue(dev, q);
+	}
+	pthread_mutex_unlock(&dev->vm_lock);
+	return err;
+}
+
+int drm_queue_revive(struct kiln_queue *base)
+{
+	struct drm_queue *q = (struct drm_queue *)base;
+	int err;
+
+	drm_queue_cancel(base);
+	err = create_queue_somewhere(to_drm(base->device), q);
+	return err ? kiln_error(err, "kiln_submit: no queue after a reset: %s", strerror(-err)) : 0;
 }
 
 static int drm_queue_create(struct kiln_device *device,
@@ -351,12 +501,6 @@ static int drm_queue_create(struct kiln_device *device,
 			    struct kiln_queue **queue)
 {
 	struct drm_device *dev = to_drm(device);
-	struct drm_kiln_queue_create create = {
-		.vm_id = dev->vm,
-		.depth = attr->depth,
-		.weight = attr->weight,
-		.limit_ms = attr->limit_ms,
-	};
 	struct drm_queue *q = NULL;
 	int err = -EPERM;
 
@@ -373,13 +517,18 @@ static int drm_queue_create(struct kiln_device *device,
 		err = drm_ioctl_create(dev, attr, &q);
 	if (err)
 		return err;
-	if (drmIoctl(dev->fd, DRM_IOCTL_KILN_QUEUE_CREATE, &create)) {
-		err = kiln_error(-errno, "kiln_queue_create: %s%s", strerror(errno),
-				 errno == ENOSPC ? " (every queue of the card is in use)" : "");
+	q->create = (struct drm_kiln_queue_create){
+		.depth = attr->depth,
+		.weight = attr->weight,
+		.limit_ms = attr->limit_ms,
+	};
+	err = create_queue_somewhere(dev, q);
+	if (err) {
+		kiln_error(err, "kiln_queue_create: %s%s", strerror(-err),
+			   err == -ENOSPC ? " (every queue of the card is in use)" : "");
 		q->base.way->destroy(&q->base);
 		return err;
 	}
-	q->id = create.id;
 	*queue = &q->base;
 	return 0;
 }

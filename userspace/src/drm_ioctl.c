@@ -140,6 +140,7 @@ static const struct kiln_way ioctl_way = {
 	.submit = submit,
 	.reap = reap,
 	.cancel = drm_queue_cancel,
+	.revive = drm_queue_revive,
 	.destroy = destroy,
 	.fd = fd,
 };

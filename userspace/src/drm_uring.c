@@ -139,6 +139,7 @@ static const struct kiln_way uring_way = {
 	.submit = submit,
 	.reap = reap,
 	.cancel = drm_queue_cancel,
+	.revive = drm_queue_revive,
 	.destroy = destroy,
 	.fd = fd,
 };

@@ -41,6 +41,7 @@ struct kiln_buffer {
 	unsigned int flags;
 	void *map;			/* NULL: not mapped yet */
 	uint32_t handle;		/* drm: GEM handle */
+	struct kiln_buffer *next, **link;	/* drm: of its device */
 	uint64_t offset;		/* sim: where in HBM */
 };
 
@@ -76,6 +77,7 @@ struct kiln_queue {
 	unsigned int finished_head, finished_count, finished_size;
 	bool calling;			/* inside a callback */
 	bool closing;			/* being destroyed */
+	bool lost;			/* a command ended with -EIO: perhaps the card was reset */
 };
 
 /* Set this thread's kiln_last_error() and return err. */

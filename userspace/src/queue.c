@@ -74,6 +74,8 @@ void kiln_queue_done(struct kiln_queue *queue, uint32_t slot, int res,
 	if (queue->device->profile)
 		kiln_profile_done(queue->device, &queue->slots[slot], res, cycles);
 	kiln_queue_untake(queue, slot);
+	if (res == -EIO)
+		queue->lost = true;
 }
 
 /* Make sure that everything in flight can go into the list. */
@@ -213,6 +215,20 @@ int kiln_check_command(const struct kiln_queue *queue, const struct kiln_command
 	return 0;
 }
 
+/* What was in flight has been lost, too, and comes back by itself. */
+static int revive(struct kiln_queue *queue)
+{
+	int err = 0;
+
+	while (queue->in_flight && !err)
+		err = reap(queue, queue->in_flight, -1);
+	if (!err && queue->way->revive)
+		err = queue->way->revive(queue);
+	if (!err)
+		queue->lost = false;
+	return err;
+}
+
 int kiln_submit(struct kiln_queue *queue, const struct kiln_command *commands,
 		unsigned int count, unsigned int *taken)
 {
@@ -229,6 +245,11 @@ int kiln_submit(struct kiln_queue *queue, const struct kiln_command *commands,
 	while (good < count && !(bad = kiln_check_command(queue, &commands[good])))
 		good++;
 
+	if (queue->lost && good)
+		err = revive(queue);
+	if (err)
+		return err;
+
 	/* HBM is mapped write-combined: what was written there comes before the command. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	while (done < good) {
@@ -238,6 +259,8 @@ int kiln_submit(struct kiln_queue *queue, const struct kiln_command *commands,
 			n = good - done;
 		if (n) {
 			err = queue->way->submit(queue, commands + done, n);
+			if (err == -EIO)
+				queue->lost = true;
 			if (err < 0)
 				break;
 			done += (unsigned int)err;

@@ -54,6 +54,8 @@ struct kiln_way {
 		    int64_t timeout_ns);
 	/* Cancel what is in flight: afterwards reap() finds it without waiting long. */
 	void (*cancel)(struct kiln_queue *queue);
+	/* After a reset, with nothing in flight: make what the card knew again. NULL: it forgets nothing. */
+	int (*revive)(struct kiln_queue *queue);
 	void (*destroy)(struct kiln_queue *queue);
 	int (*fd)(struct kiln_queue *queue);
 };
