@@ -131,6 +131,8 @@ struct kiln_device {
 	u32 epoch;
 	/** @wedged: a reset has failed: the card is not used any more. */
 	bool wedged;
+	/** @away: somebody else resets the function; under @reset_lock. */
+	bool away;
 	/** @stopped: the driver has left the card, which does no DMA any more. */
 	struct completion stopped;
 

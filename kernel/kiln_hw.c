@@ -302,17 +302,15 @@ static void kiln_hw_wedge(struct kiln_device *kdev, int ret)
 		ret);
 }
 
-/* Stop the card: what it does is lost. reset_lock is held. */
+/* Stop the card: what it does is lost. reset_lock is held, and fences are to be signalled. */
 static int kiln_hw_down_locked(struct kiln_device *kdev)
 {
-	bool cookie = dma_fence_begin_signalling();
 	int ret;
 
 	ret = kiln_hw_function_reset(kdev);
 	pci_clear_master(to_pci_dev(kdev->drm.dev));
 	/* Now nothing moves: tell those who wait. */
 	kiln_hw_end_epoch(kdev, ret == -ENODEV ? -ENODEV : -EIO);
-	dma_fence_end_signalling(cookie);
 	return ret;
 }
 
@@ -343,7 +341,7 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 	int ret;
 
 	mutex_lock(&kdev->reset_lock);
-	if (kdev->epoch == epoch && !kdev->wedged) {
+	if (kdev->epoch == epoch && !kdev->wedged && !kdev->away) {
 		drm_err(&kdev->drm, "resetting the card, because it %s (state %u, error %u); every command on it is lost\n",
 			why, kiln_hw_read(kdev, KILN_REG_STATUS),
 			kiln_hw_read(kdev, KILN_REG_ERROR));
@@ -364,24 +362,36 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 }
 
 /*
- * Somebody else is going to reset the function, and nobody may touch it until
- * kiln_hw_reset_done(). Both are called by the same thread.
+ * Somebody else is going to reset the function, and nobody else does until
+ * kiln_hw_reset_done(). The lock is not kept until then: the PCI core takes
+ * some which others hold who need memory, and so possibly a fence.
  */
 void kiln_hw_reset_prepare(struct kiln_device *kdev)
 {
+	/* Before the lock, as kiln_hw_reset() does it, whom others wait for. */
+	bool signalling = dma_fence_begin_signalling();
+
 	mutex_lock(&kdev->reset_lock);
 	if (!kdev->wedged) {
 		drm_err(&kdev->drm, "the card is being reset; every command on it is lost\n");
 		kiln_hw_down_locked(kdev);
 	}
+	kdev->away = true;
+	mutex_unlock(&kdev->reset_lock);
+	dma_fence_end_signalling(signalling);
 }
 
 /* A card that was wedged gets another chance. */
 void kiln_hw_reset_done(struct kiln_device *kdev)
 {
+	bool signalling = dma_fence_begin_signalling();
+
+	mutex_lock(&kdev->reset_lock);
+	kdev->away = false;
 	WRITE_ONCE(kdev->wedged, false);
 	kiln_hw_up_locked(kdev);
 	mutex_unlock(&kdev->reset_lock);
+	dma_fence_end_signalling(signalling);
 	kiln_hw_start_watchdog(kdev);
 }
 
@@ -399,6 +409,7 @@ void kiln_hw_sleep(struct kiln_device *kdev)
 /* 0: it runs again, and holds nothing. */
 int kiln_hw_wake(struct kiln_device *kdev)
 {
+	bool signalling = dma_fence_begin_signalling();
 	int ret;
 
 	mutex_lock(&kdev->reset_lock);
@@ -406,5 +417,6 @@ int kiln_hw_wake(struct kiln_device *kdev)
 		kiln_hw_up_locked(kdev);
 	ret = kdev->wedged ? -ENODEV : 0;
 	mutex_unlock(&kdev->reset_lock);
+	dma_fence_end_signalling(signalling);
 	return ret;
 }
