@@ -100,7 +100,7 @@ static bool kiln_vm_has_home_in_hbm(struct drm_gpuvm_bo *vm_bo)
 	return to_kiln_bo(vm_bo->obj)->flags & DRM_KILN_BO_HBM;
 }
 
-/* Out of the books; kiln_vm_forget_removed() after the flush. */
+/* Out of the books; kiln_vm_forget_removed() after the flush, then kiln_vm_free_removed(). */
 static void kiln_vm_remove_vma(struct kiln_vm_bind *bind, struct drm_gpuva *va)
 {
 	struct drm_gpuvm_bo *vm_bo = va->vm_bo;
@@ -126,9 +126,9 @@ static void kiln_vm_link_vma(struct kiln_vma *vma, struct drm_gpuvm_bo *vm_bo, b
 /* The card has forgotten them: their buffers can move without asking this VM. */
 static void kiln_vm_forget_removed(struct kiln_vm_bind *bind)
 {
-	struct kiln_vma *vma, *next;
+	struct kiln_vma *vma;
 
-	list_for_each_entry_safe(vma, next, &bind->removed, link) {
+	list_for_each_entry(vma, &bind->removed, link) {
 		struct drm_gem_object *gem = vma->base.gem.obj;
 		struct drm_gpuvm_bo *vm_bo = drm_gpuvm_bo_find(&bind->vm->base, gem);
 
@@ -137,6 +137,22 @@ static void kiln_vm_forget_removed(struct kiln_vm_bind *bind)
 		else
 			dma_resv_replace_fences(gem->resv, bind->vm->fence_context,
 						dma_fence_get_stub(), DMA_RESV_USAGE_BOOKKEEP);
+		drm_gem_object_get(gem);
+	}
+}
+
+/*
+ * Nothing is locked any more. Earlier no buffer may go: lockdep remembers the
+ * first lock of a transaction until all are free, also one that already is
+ * (before Linux 6.13).
+ */
+static void kiln_vm_free_removed(struct kiln_vm_bind *bind)
+{
+	struct kiln_vma *vma, *next;
+
+	list_for_each_entry_safe(vma, next, &bind->removed, link) {
+		list_del(&vma->link);
+		drm_gem_object_put(vma->base.gem.obj);
 		kfree(vma);
 	}
 }
@@ -485,6 +501,7 @@ static int kiln_vm_try(struct kiln_vm_bind *bind, bool all, bool compact, u32 *i
 		ret = kiln_vm_bind_locked(bind);
 out:
 	drm_exec_fini(&exec);
+	kiln_vm_free_removed(bind);
 	return ret;
 }
 
