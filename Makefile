@@ -78,6 +78,12 @@ serve: machine
 bench-serve: machine
 	@tests/serve/bench
 
+# KERNEL=debug unless another is wanted
+stress: KERNEL := $(or $(KERNEL),debug)
+stress: machine
+	@$(MACHINE)/mkuser tests
+	@tests/stress/run $(or $(SECONDS),600) $(SEED)
+
 guest: machine
 	@[ -n "$$KILN_CMD" ] || { echo "kiln: say what to run: make guest CMD='kiln info'" >&2; exit 2; }
 	@$(MACHINE)/guest -- "$$KILN_CMD"
