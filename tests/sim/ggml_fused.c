@@ -55,7 +55,7 @@ static void fill(struct ggml_tensor *t, unsigned int seed)
 				ggml_nbytes(t));
 }
 
-/* A norm, three products of it, a gated unit and a product again, with both sums. */
+/* A norm, products of it, a unit with a gate or without, and products again with their sums. */
 static unsigned int compute(int rows, bool layer, bool apart, float *out)
 {
 	struct ggml_context *ctx = ggml_init((struct ggml_init_params){
@@ -76,7 +76,8 @@ static unsigned int compute(int rows, bool layer, bool apart, float *out)
 	h = ggml_mul(ctx, h, weight);
 	if (layer)
 		h = ggml_add(ctx, h, bias);
-	y = ggml_swiglu_split(ctx, ggml_mul_mat(ctx, gate, h), ggml_mul_mat(ctx, up, h));
+	y = ggml_mul_mat(ctx, gate, h);
+	y = layer ? ggml_gelu(ctx, y) : ggml_swiglu_split(ctx, y, ggml_mul_mat(ctx, up, h));
 	y = ggml_add(ctx, ggml_mul_mat(ctx, down, y), x);
 	y = ggml_add(ctx, y, ggml_mul_mat(ctx, square, h));
 	ggml_build_forward_expand(graph, y);

@@ -5,6 +5,20 @@
  */
 #include "lower.h"
 
+/* Heads and queries change places. */
+static void swap(struct kiln_tensor *t)
+{
+	struct kiln_tensor was = *t;
+
+	/* The strides of what is dense are not said. */
+	t->stride[0] = (int64_t)was.dim[1] * was.dim[2] * was.dim[3];
+	t->stride[1] = was.dim[3];
+	t->stride[2] = (int64_t)was.dim[2] * was.dim[3];
+	t->stride[3] = 1;
+	t->dim[1] = was.dim[2];
+	t->dim[2] = was.dim[1];
+}
+
 int lower_attention(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *mask = node->src[3], *sinks = node->src[4];
@@ -13,13 +27,12 @@ int lower_attention(struct lower *l, const struct ggml_tensor *node)
 		.out = view(node), .scale = float_param(node, 0),
 		.max_bias = mask ? float_param(node, 1) : 0, .softcap = float_param(node, 2),
 	};
-	struct kiln_tensor out = a.out;
 
-	/* Heads and queries change places. */
-	a.out.dim[1] = out.dim[2];
-	a.out.stride[1] = out.stride[2];
-	a.out.dim[2] = out.dim[1];
-	a.out.stride[2] = out.stride[1];
+	a.also = lower_twin(l, node);
+	swap(&a.out);
+	swap(&a.also);
+	if (!ggml_is_contiguous(node))
+		return -ENOTSUP;
 	if (mask)
 		a.mask = view(mask);
 	if (sinks)

@@ -78,7 +78,10 @@ int lower_unary(struct lower *l, const struct ggml_tensor *node)
 			p.param[3] = float_param(node, 4);
 		}
 	}
-	return p.unary ? pointwise(l, &p) : -ENOTSUP;
+	if (!p.unary)
+		return -ENOTSUP;
+	p.also = lower_twin(l, node);
+	return pointwise(l, &p);
 }
 
 /* src[0] is the gradient, src[1] what the function was of. */

@@ -476,6 +476,7 @@ int kiln_rotate(struct kiln_ops *ops, const struct kiln_rotate *rotate, kiln_don
  */
 struct kiln_attend {
 	struct kiln_tensor q, k, v, out;
+	struct kiln_tensor also;	/* out once more, as of kiln_pointwise() */
 	struct kiln_tensor mask;	/* addr 0: none */
 	uint64_t sinks;			/* 0: none */
 	float scale;			/* as it is */

@@ -24,7 +24,7 @@
 #define LEAST		-0x1p100f	/* of a maximum: what is masked is as far below as it gets */
 #define TINY		0x1p-120f	/* of a sum: rows of which nothing counts become 0 */
 
-enum { Q, K, V, MASK, SINKS, SLOPES, OUT, TENSORS };
+enum { Q, K, V, MASK, SINKS, SLOPES, OUT, ALSO, TENSORS };
 enum { RING_Q = 0, RING_K = 4, RING_V = 6, RING_OUT = 8 };
 
 struct attend {
@@ -341,11 +341,22 @@ static void take_sink(struct gen *g)
 			       column(g->alpha), KILN_ALU_BYPASS, kiln_const(0), 0);
 }
 
+/* A result of its type from there in SBUF */
+static void store(struct gen *g, unsigned int t, uint32_t from)
+{
+	enum kiln_dtype type = kiln_type_dtype(g->at->t[t].type);
+
+	for (uint32_t i = 0; i < g->segments; i++)
+		seq_dma(&g->s, RING_OUT,
+			kiln_dram(g->addr[t], i * step_of(g, t, 1),
+				  step_of(g, t, 2) / kiln_dtype_bytes(type), 1),
+			kiln_tile1(KILN_SBUF, type, i * g->segment, g->segment, from, g->dv));
+}
+
 static void tile(struct gen *g, uint32_t segments, uint32_t segment)
 {
 	enum kiln_dtype type = kiln_type_dtype(g->at->t[OUT].type);
 	struct kiln_asm *as = g->as;
-	uint32_t i;
 
 	g->segments = segments;
 	g->segment = segment;
@@ -372,18 +383,20 @@ static void tile(struct gen *g, uint32_t segments, uint32_t segment)
 			       sbuf(g->m, KILN_F32, g->out, g->dv), KILN_ALU_MULTIPLY,
 			       column(g->sum),
 			       KILN_ALU_BYPASS, kiln_const(0), 0);
-	for (i = 0; i < segments; i++)
-		seq_dma(&g->s, RING_OUT,
-			kiln_dram(g->addr[OUT], i * step_of(g, OUT, 1),
-				  step_of(g, OUT, 2) / kiln_dtype_bytes(type), 1),
-			kiln_tile1(KILN_SBUF, type, i * segment, segment, g->raw, g->dv));
+	if (g->at->t[ALSO].addr)
+		kiln_asm_tensor_copy(as, KILN_VECTOR,
+				     sbuf(g->m, kiln_type_dtype(g->at->t[ALSO].type), g->expand, g->dv),
+				     sbuf(g->m, type, g->raw, g->dv));
+	store(g, OUT, g->raw);
+	if (g->at->t[ALSO].addr)
+		store(g, ALSO, g->expand);
 	seq_settle(&g->s);
 }
 
 /* by places further along a dimension of queries, for all that has one */
 static void step_queries(struct gen *g, int d, int64_t by)
 {
-	static const uint8_t of[] = { Q, MASK, OUT, SINKS, SLOPES };
+	static const uint8_t of[] = { Q, MASK, OUT, ALSO, SINKS, SLOPES };
 	unsigned int i;
 
 	for (i = 0; i < sizeof(of); i++)
@@ -541,7 +554,7 @@ static int check(const struct attend *a)
 int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_done_fn done,
 		void *user)
 {
-	static const char *const name[] = { "q", "k", "v", "mask", "sinks", "slopes", "out" };
+	static const char *const name[] = { "q", "k", "v", "mask", "sinks", "slopes", "out", "also" };
 	struct kiln_ops_key key = { .word = { 0 } };
 	uint64_t args[TENSORS];
 	unsigned int i, d, word = 3;
@@ -556,6 +569,7 @@ int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_don
 	a.t[V] = attend->v;
 	a.t[MASK] = attend->mask;
 	a.t[OUT] = attend->out;
+	a.t[ALSO] = attend->also;
 	a.scale = attend->scale;
 	a.softcap = attend->softcap;
 	if (attend->sinks)
@@ -569,7 +583,7 @@ int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_don
 	for (i = 0; i < TENSORS; i++) {
 		bool blocks = i == K || i == V;
 
-		if (i > V && i < OUT && !a.t[i].addr)
+		if (i > V && i != OUT && !a.t[i].addr)
 			continue;
 		if (!known_type(a.t[i].type) && !(blocks && quantised(a.t[i].type)))
 			return kiln_error(-ENOTSUP, "attend: type %d of %s: F32, BF16 or F16, of k and v quantised ones, too",
@@ -579,6 +593,8 @@ int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_don
 			return err;
 	}
 	err = check(&a);
+	if (!err && a.t[ALSO].addr)
+		err = nd_check_also("attend", &a.t[OUT], &a.t[ALSO]);
 	if (err)
 		return err;
 	if (attend->max_bias > 0 && a.t[MASK].addr) {
