@@ -24,6 +24,12 @@ for t in ops_norm ops_reduce ops_rows ops_topk; do
 	quiet "$t" "$KILN_BUILD/tests/sim/$t"
 done
 
+# Attention without the rows' maxima, and, with scores that want them, once more with them.
+for scale in 0.1 20; do
+	quiet "attention, 1100 queries, scale $scale" "$kiln" run attention --heads 2 --seq-q 1100 --seq-kv 1100 --dim 64 \
+		--causal --scale $scale --check --transport sim
+done
+
 cycles() { "$kiln" run attention --heads 2 --seq-q 300 --seq-kv 300 --dim 64 --transport "$1" --json | grep -o '"cycles": [0-9]*'; }
 is "$(cycles sim:sanitize=on)" "$(cycles sim)" "the same cycles with sanitize=on"
 done_testing

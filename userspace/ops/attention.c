@@ -1294,8 +1294,10 @@ static int make_attention(struct kiln_asm *as, unsigned int generation, const vo
 		free(g);
 		return -ENOMEM;
 	}
-	if (by_keys)
+	if (by_keys) {
 		kiln_asm_if(as, bad, false, 1);
+		kiln_attention_by_keys_again(as);
+	}
 	list_items(g, g->item);
 	g->single = g->items == g->body_tiles;
 	set_up(g, generation);

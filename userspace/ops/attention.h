@@ -11,4 +11,7 @@ bool kiln_attention_by_keys_fits(const struct kiln_attention *at, unsigned int g
 int kiln_attention_by_keys(struct kiln_asm *as, const struct kiln_attention *at,
 			   unsigned int bad[KILN_ENGINES]);
 
+/* To be written first where they are 1. */
+void kiln_attention_by_keys_again(struct kiln_asm *as);
+
 #endif

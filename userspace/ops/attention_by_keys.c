@@ -50,6 +50,8 @@ enum {
 	SEM_OUT_FULL, SEM_OUT_FREE,
 	SEM_ONES,
 	SEM_BAD,				/* and KILN_ENGINES - 1 more */
+	SEM_READ = SEM_BAD + KILN_ENGINES,	/* so all know whether it is */
+	SEM_AGAIN,				/* and KILN_ENGINES - 1 more */
 };
 
 enum { RING_Q = 0, RING_K = 4, RING_V = 8, RING_OUT = 12 };
@@ -591,6 +593,28 @@ static void judge(struct gen *g, unsigned int bad[KILN_ENGINES])
 			kiln_asm_wait(as, e, SEM_BAD + e, 1);
 		}
 		kiln_asm_load_register(as, e, bad[e], sbuf(1, KILN_I32, g->bad, 1));
+	}
+}
+
+/* All engines have read what judge() wrote before any of them writes over it. */
+void kiln_attention_by_keys_again(struct kiln_asm *as)
+{
+	unsigned int e;
+
+	for (e = 0; e < KILN_ENGINES; e++) {
+		if (e == KILN_GPSIMD)
+			continue;
+		kiln_asm_nop(as, e);
+		kiln_asm_post(as, e, SEM_READ, 1);
+	}
+	kiln_asm_wait(as, KILN_GPSIMD, SEM_READ, KILN_ENGINES - 1);
+	for (e = 0; e < KILN_ENGINES; e++) {
+		if (e == KILN_GPSIMD)
+			continue;
+		kiln_asm_nop(as, KILN_GPSIMD);
+		kiln_asm_post(as, KILN_GPSIMD, SEM_AGAIN + e, 1);
+		kiln_asm_wait(as, e, SEM_AGAIN + e, 1);
+		kiln_asm_nop(as, e);
 	}
 }
 
