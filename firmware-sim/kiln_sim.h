@@ -152,6 +152,29 @@ void kiln_sim_stop(struct kiln_sim *sim);
 bool kiln_sim_idle(struct kiln_sim *sim);
 void kiln_sim_reset(struct kiln_sim *sim);
 
+/*
+ * Pause: no core is handed out, no firmware work done, and each kiln_sim_run()
+ * returns soon, in the middle of its program if need be; kiln_sim_idle() is true
+ * when all taken cores have been retired. Registers and doorbells are answered
+ * as ever. resume goes on as if no time had passed. A reset ends a pause. [locked]
+ */
+void kiln_sim_pause(struct kiln_sim *sim);
+void kiln_sim_resume(struct kiln_sim *sim);
+
+/* Takes the next bytes, or gives them; false: it cannot. */
+typedef bool kiln_sim_move_fn(void *opaque, void *data, size_t bytes);
+
+/*
+ * Save a card that is paused and idle; load it into one that has just been made
+ * or reset, of the same configuration, which is paused then. HBM and host memory
+ * are the owner's to carry along. What runs goes on at the instruction where it
+ * was, and ends with the same bits and cycles. NULL, or a sentence that says what
+ * is wrong; then the card is as after a reset. The bytes that come in may be
+ * anybody's. [locked]
+ */
+const char *kiln_sim_save(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque);
+const char *kiln_sim_load(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque);
+
 /* What the card's engines have done since power-on, all cores together. */
 struct kiln_sim_usage {
 	double seconds;			/* of device time, while a command ran */

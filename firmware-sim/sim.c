@@ -10,6 +10,7 @@
 #include "engine/sanitize.h"
 #include "engine/time.h"
 #include "firmware/firmware.h"
+#include "image.h"
 #include "kiln/isa_check.h"
 
 #define PAGE		4096ull
@@ -178,7 +179,7 @@ void kiln_sim_doorbell_now(struct kiln_sim *sim, unsigned int queue)
 
 	/* the admin queue's commands may take long */
 	if (!queue || queue >= KILN_MAX_QUEUES ||
-	    sim->state != KILN_STATE_READY || sim->halted || sim->hung) {
+	    sim->state != KILN_STATE_READY || sim->halted || sim->paused || sim->hung) {
 		kiln_sim_doorbell(sim, queue);
 		return;
 	}
@@ -228,7 +229,7 @@ bool kiln_sim_service(struct kiln_sim *sim)
 {
 	bool more = false;
 
-	if (sim->halted || sim->hung)
+	if (sim->halted || sim->paused || sim->hung)
 		return false;
 	switch (sim->state) {
 	case KILN_STATE_BOOTING:
@@ -275,7 +276,16 @@ int kiln_sim_take(struct kiln_sim *sim)
 	struct fw_queue *q;
 	int core;
 
-	if (sim->state != KILN_STATE_READY || sim->hung || free_core(sim, 0) < 0)
+	if (sim->state != KILN_STATE_READY || sim->paused || sim->hung)
+		return -1;
+	for (unsigned int i = 0; i < sim->config.cores; i++) {
+		if (sim->core[i].state == FW_CORE_PAUSED) {
+			sim->core[i].state = FW_CORE_TAKEN;
+			fw_kick(sim);	/* for the next one */
+			return i;
+		}
+	}
+	if (free_core(sim, 0) < 0)
 		return -1;
 	q = fw_sched_pick(sim);
 	if (!q)
@@ -300,6 +310,11 @@ void kiln_sim_run(struct kiln_sim *sim, int core)
 	};
 	uint64_t start;
 
+	if (c->outcome.paused) {
+		kiln_core_run(engine, NULL, &c->outcome);
+		c->end_ns = fw_now(sim);
+		return;
+	}
 	if (c->scrub)
 		kiln_core_scrub(engine);
 	if (c->attach)
@@ -314,6 +329,11 @@ void kiln_sim_run(struct kiln_sim *sim, int core)
 
 void kiln_sim_retire(struct kiln_sim *sim, int core)
 {
+	if (sim->core[core].outcome.paused && sim->state == KILN_STATE_READY && !sim->hung) {
+		sim->core[core].state = FW_CORE_PAUSED;
+		fw_kick(sim);
+		return;
+	}
 	sim->core[core].state = FW_CORE_FREE;
 	if (sim->state == KILN_STATE_READY && !sim->hung)
 		fw_queue_retire(sim, core);
@@ -323,13 +343,13 @@ void kiln_sim_retire(struct kiln_sim *sim, int core)
 
 void kiln_sim_tick(struct kiln_sim *sim)
 {
-	if (sim->state == KILN_STATE_READY && !sim->hung)
+	if (sim->state == KILN_STATE_READY && !sim->hung && !sim->paused)
 		fw_watchdog_tick(sim);
 }
 
 uint64_t kiln_sim_deadline(struct kiln_sim *sim)
 {
-	if (sim->state != KILN_STATE_READY || sim->hung)
+	if (sim->state != KILN_STATE_READY || sim->hung || sim->paused)
 		return UINT64_MAX;
 	return fw_watchdog_deadline(sim);
 }
@@ -349,6 +369,63 @@ bool kiln_sim_idle(struct kiln_sim *sim)
 void kiln_sim_reset(struct kiln_sim *sim)
 {
 	fw_reset(sim, false);
+}
+
+void kiln_sim_pause(struct kiln_sim *sim)
+{
+	if (sim->paused)
+		return;
+	sim->paused = true;
+	sim->paused_ns = fw_now(sim);
+	for (unsigned int i = 0; i < sim->config.cores; i++)
+		if (sim->core[i].state == FW_CORE_TAKEN)
+			kiln_core_pause(fw_core_engine(sim, i));
+}
+
+void kiln_sim_resume(struct kiln_sim *sim)
+{
+	if (!sim->paused)
+		return;
+	sim->paused = false;
+	fw_shift_clock(sim, fw_now(sim) - sim->paused_ns);
+	for (unsigned int i = 0; i < sim->config.cores; i++)
+		kiln_core_unpause(fw_core_engine(sim, i));
+	fw_kick(sim);
+}
+
+const char *kiln_sim_save(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque)
+{
+	struct kiln_image image = { .move = move, .opaque = opaque };
+
+	if (sim->config.sanitize)
+		return "what sanitize=on knows about a program cannot be saved";
+	if (sim->halted || !sim->paused || !fw_cores_out(sim))
+		return "the card has not come to rest";
+	fw_image(sim, &image);
+	return image.wrong;
+}
+
+const char *kiln_sim_load(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque)
+{
+	struct kiln_image image = { .loading = true, .move = move, .opaque = opaque };
+
+	if (sim->config.sanitize)
+		return "what sanitize=on knows about a program cannot be loaded";
+	if (sim->state != KILN_STATE_OFF || !fw_cores_out(sim))
+		return "the card has not been reset";
+	for (unsigned int i = 0; i < sim->config.cores; i++)
+		kiln_core_scrub(fw_core_engine(sim, i));
+	sim->paused = true;
+	fw_image(sim, &image);
+	if (!image.wrong)
+		return NULL;
+	/* Nothing of it stays. */
+	for (unsigned int i = 0; i < sim->config.cores; i++) {
+		kiln_core_scrub(fw_core_engine(sim, i));
+		sim->core[i].serial = 0;
+	}
+	fw_reset(sim, false);
+	return image.wrong;
 }
 
 void kiln_sim_usage(struct kiln_sim *sim, struct kiln_sim_usage *usage)

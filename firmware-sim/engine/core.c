@@ -131,37 +131,41 @@ void kiln_core_abort(struct kiln_core *core, enum kiln_status why)
 	__atomic_store_n(&core->abort, why, __ATOMIC_RELEASE);
 }
 
+/* Whoever is to end needs no pause. */
+void kiln_core_pause(struct kiln_core *core)
+{
+	uint32_t none = 0;
+
+	__atomic_compare_exchange_n(&core->abort, &none, KILN_PAUSE, false,
+				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
+void kiln_core_unpause(struct kiln_core *core)
+{
+	uint32_t pause = KILN_PAUSE;
+
+	__atomic_compare_exchange_n(&core->abort, &pause, 0, false,
+				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+
 void kiln_core_allow(struct kiln_core *core)
 {
 	__atomic_store_n(&core->abort, 0, __ATOMIC_RELEASE);
 }
 
-/* Copy program and arguments in and check the header. */
-static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
+/* Check the header of the program that has been copied in, and find its streams. */
+enum kiln_status kiln_core_parse(struct kiln_core *core, uint32_t program_bytes,
+				 uint32_t args_bytes)
 {
 	uint8_t *program = (uint8_t *)core + core->program;
 	const struct kiln_program_header *header = (const void *)program;
-	enum kiln_status status;
-
-	if (job->program_bytes < sizeof(*header) ||
-	    job->program_bytes > KILN_MAX_PROGRAM_BYTES ||
-	    job->args_bytes > KILN_MAX_ARGS_BYTES)
-		return KILN_ST_BAD_PROGRAM;
-	kiln_mmu_poll_flush(&core->mmu);
-	status = kiln_mmu_read(&core->mmu, job->program, program, job->program_bytes,
-			       &core->fault_addr);
-	if (status == KILN_ST_OK && job->args_bytes)
-		status = kiln_mmu_read(&core->mmu, job->args, core->args, job->args_bytes,
-				       &core->fault_addr);
-	if (status != KILN_ST_OK)
-		return status;
 
 	if (header->magic != KILN_PROGRAM_MAGIC || header->isa_major != KILN_ISA_MAJOR ||
 	    header->isa_minor > KILN_ISA_MINOR || header->flags & ~KILN_PROGRAM_TRANSIENT ||
 	    header->reserved[0] || header->reserved[1] || header->reserved1 ||
 	    (header->generation && header->generation != core->generation) ||
-	    header->bytes > job->program_bytes || header->bytes < sizeof(*header) ||
-	    header->args_bytes > job->args_bytes)
+	    header->bytes > program_bytes || header->bytes < sizeof(*header) ||
+	    header->args_bytes > args_bytes)
 		return KILN_ST_BAD_PROGRAM;
 	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
 		uint32_t offset = header->stream[e].offset, count = header->stream[e].count;
@@ -179,6 +183,25 @@ static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
 	return KILN_ST_OK;
 }
 
+/* Copy program and arguments in. */
+static enum kiln_status load(struct kiln_core *core, const struct kiln_job *job)
+{
+	enum kiln_status status;
+
+	if (job->program_bytes < sizeof(struct kiln_program_header) ||
+	    job->program_bytes > KILN_MAX_PROGRAM_BYTES ||
+	    job->args_bytes > KILN_MAX_ARGS_BYTES)
+		return KILN_ST_BAD_PROGRAM;
+	kiln_mmu_poll_flush(&core->mmu);
+	status = kiln_mmu_read(&core->mmu, job->program, (uint8_t *)core + core->program,
+			       job->program_bytes, &core->fault_addr);
+	if (status == KILN_ST_OK && job->args_bytes)
+		status = kiln_mmu_read(&core->mmu, job->args, core->args, job->args_bytes,
+				       &core->fault_addr);
+	return status == KILN_ST_OK ?
+		kiln_core_parse(core, job->program_bytes, job->args_bytes) : status;
+}
+
 static uint32_t columns_of(const struct kiln_operand *op)
 {
 	uint32_t n = 1;
@@ -188,7 +211,7 @@ static uint32_t columns_of(const struct kiln_operand *op)
 	return n;
 }
 
-static enum kiln_status decode(struct kiln_core *core, enum kiln_engine *engine)
+enum kiln_status kiln_core_decode(struct kiln_core *core, enum kiln_engine *engine)
 {
 	uint32_t most = 0;	/* columns of a stationary matrix */
 
@@ -214,6 +237,34 @@ static enum kiln_status decode(struct kiln_core *core, enum kiln_engine *engine)
 	return KILN_ST_OK;
 }
 
+static enum kiln_status begin(struct kiln_core *core, const struct kiln_job *job,
+			      enum kiln_engine *engine)
+{
+	enum kiln_status status;
+
+	core->from = job->program;
+	memset(core->stream, 0, sizeof(core->stream));
+	for (unsigned int i = 0; i < KILN_SEMAPHORES; i++)
+		core->sem[i].value = core->sem[i].posts = 0;
+	memset(&core->clocks, 0, sizeof(core->clocks));
+	kiln_stationary_forget(core);
+	if (core->sanitizer)
+		kiln_sanitize_start(core);
+
+	status = load(core, job);
+	return status == KILN_ST_OK ? kiln_core_decode(core, engine) : status;
+}
+
+/* After a pause: the streams stand where they stood, in a program that was checked. */
+static enum kiln_status go_on(struct kiln_core *core)
+{
+	const struct kiln_program_header *header =
+		(const void *)((uint8_t *)core + core->program);
+
+	kiln_mmu_poll_flush(&core->mmu);
+	return kiln_core_parse(core, header->bytes, header->args_bytes);
+}
+
 /* Apart from kiln_core_run(), so that nothing of it is moved past a change of MXCSR. */
 static __attribute__((noinline)) void run(struct kiln_core *core, const struct kiln_job *job,
 					  struct kiln_outcome *outcome)
@@ -222,24 +273,20 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 	uint64_t end;
 
 	memset(outcome, 0, sizeof(*outcome));
-	memset(core->stream, 0, sizeof(core->stream));
-	for (unsigned int i = 0; i < KILN_SEMAPHORES; i++)
-		core->sem[i].value = core->sem[i].posts = 0;
-	memset(&core->clocks, 0, sizeof(core->clocks));
 	core->ops = kiln_ops_get(core->level);
-	kiln_stationary_forget(core);
 	kiln_packed_forget(core);
 	core->polls = 0;
 	core->lent = 0;
 	core->transient = false;
-	if (core->sanitizer)
-		kiln_sanitize_start(core);
-
-	outcome->status = load(core, job);
-	if (outcome->status == KILN_ST_OK)
-		outcome->status = decode(core, &engine);
+	outcome->status = job ? begin(core, job, &engine) : go_on(core);
 	if (outcome->status == KILN_ST_OK)
 		outcome->status = kiln_streams_run(core, &engine);
+	outcome->paused = outcome->status == KILN_PAUSE;
+	if (outcome->paused) {
+		kiln_matvec_settle(core);
+		kiln_loan_settle(core, NULL);
+		return;
+	}
 	if (core->sanitizer && engine < KILN_ENGINES)
 		kiln_sanitize_end(core, outcome->status, engine);
 	/* After a fault, too: what is in SBUF and PSUM stays for the context's next job. */
@@ -259,7 +306,7 @@ static __attribute__((noinline)) void run(struct kiln_core *core, const struct k
 	}
 	if (core->watch)
 		core->watch->event(core->watch->opaque,
-				   &(struct kiln_event){ .program = job->program, .done = end });
+				   &(struct kiln_event){ .program = core->from, .done = end });
 	core->tally.time += end;
 	outcome->cycles = kiln_time_cycles(core->generation, end);
 	if (outcome->status != KILN_ST_OK && engine < KILN_ENGINES) {

@@ -12,6 +12,7 @@
 
 #include "firmware/mmu.h"
 
+struct kiln_image;
 struct kiln_core;
 struct kiln_insn;
 
@@ -23,6 +24,7 @@ struct kiln_job {
 };
 
 struct kiln_outcome {
+	bool paused;		/* none of the rest is valid: it is to be gone on with */
 	enum kiln_status status;
 	uint8_t engine;		/* of the fault */
 	uint32_t instruction;
@@ -93,7 +95,10 @@ struct kiln_tally {
 
 const struct kiln_tally *kiln_core_tally(const struct kiln_core *core);
 
-/* Run a job to its end: results, a fault, or an abort. Same bits and cycles always. */
+/*
+ * Run a job to its end: results, a fault, or an abort. Same bits and cycles
+ * always. job NULL: go on with the one that was paused.
+ */
 void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,
 		   struct kiln_outcome *outcome);
 
@@ -103,5 +108,19 @@ void kiln_core_run(struct kiln_core *core, const struct kiln_job *job,
  */
 void kiln_core_abort(struct kiln_core *core, enum kiln_status why);
 void kiln_core_allow(struct kiln_core *core);
+
+/*
+ * Have kiln_core_run() return soon, between two instructions, paused: unless it
+ * ends or is aborted before. Any thread. Unpause it before it is run again; an
+ * abort meanwhile is not lost.
+ */
+void kiln_core_pause(struct kiln_core *core);
+void kiln_core_unpause(struct kiln_core *core);
+
+/*
+ * save.c: move the core's state out or in, while no job runs; paused: with the
+ * job that is. A core that comes in has been scrubbed before.
+ */
+void kiln_core_image(struct kiln_core *core, struct kiln_image *image, bool paused);
 
 #endif

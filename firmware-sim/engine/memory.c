@@ -9,8 +9,6 @@
 #include "engine/state.h"
 #include "kiln/isa_check.h"
 
-#define COLUMN_SHIFT	12	/* of sbuf_used: 64 columns are 256 KiB */
-
 static uint32_t space_bytes(const struct kiln_core *core, enum kiln_space space)
 {
 	return space == KILN_PSUM ? core->psum_bytes : core->sbuf_bytes;
@@ -89,8 +87,8 @@ enum kiln_status kiln_tile(struct kiln_core *core, const struct stream *s,
 void kiln_tile_written(struct kiln_core *core, const struct tile *tile)
 {
 	uint64_t *used = tile->space == KILN_PSUM ? core->psum_used : core->sbuf_used;
-	unsigned int first = tile->lo >> COLUMN_SHIFT;
-	unsigned int last = (tile->hi - 1) >> COLUMN_SHIFT;
+	unsigned int first = tile->lo >> KILN_COLUMN_SHIFT;
+	unsigned int last = (tile->hi - 1) >> KILN_COLUMN_SHIFT;
 	uint64_t columns = (~0ull >> (63 - (last - first))) << first;
 
 	for (unsigned int g = tile->partition / GROUP;
@@ -438,8 +436,8 @@ static void scrub(uint8_t *memory, uint32_t pitch, uint32_t bytes,
 {
 	for (unsigned int p = 0; p < KILN_PARTITIONS; p++) {
 		for (uint64_t left = used[p / GROUP]; left; left &= left - 1) {
-			uint32_t at = (uint32_t)__builtin_ctzll(left) << COLUMN_SHIFT;
-			uint32_t n = 1u << COLUMN_SHIFT;
+			uint32_t at = (uint32_t)__builtin_ctzll(left) << KILN_COLUMN_SHIFT;
+			uint32_t n = 1u << KILN_COLUMN_SHIFT;
 
 			memset(memory + p * pitch + at, 0, at + n > bytes ? bytes - at : n);
 		}

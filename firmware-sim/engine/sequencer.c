@@ -14,7 +14,6 @@
 #include "kiln/isa_check.h"
 
 #define POLL_INTERVAL	256	/* instructions between looks at the TLB flush */
-#define SEM_MAX		65535
 
 /* Of data: the one thing besides arguments and constants that a register can have. */
 static enum kiln_status load_register(struct kiln_core *core, struct stream *s,
@@ -133,7 +132,7 @@ static bool sem_post(struct kiln_core *core, const struct kiln_sync *post, uint6
 
 	if (!post->value)
 		return true;
-	if (sem->value + post->value > SEM_MAX)
+	if (sem->value + post->value > KILN_SEM_MAX)
 		return false;
 	sem->value += post->value;
 	for (at = sem->posts; at && sem->post[at - 1].time > time; at--)
@@ -267,7 +266,7 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 		uint64_t start, done;
 
 		*engine = e;
-		if (aborted(core))
+		if (__atomic_load_n(&core->abort, __ATOMIC_RELAXED))
 			return __atomic_load_n(&core->abort, __ATOMIC_ACQUIRE);
 		if (++core->polls % POLL_INTERVAL == 0)
 			kiln_poll_flush(core);

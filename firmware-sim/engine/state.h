@@ -24,6 +24,8 @@
 #define PART_WORDS	((KILN_MATMUL_MAX_K + PANEL_PAD) * (KILN_MATMUL_MAX_M / 2 + KILN_MAX_MR))
 #define LOANS		16	/* tiles that DMA may owe at a time */
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
+#define KILN_COLUMN_SHIFT 12	/* of sbuf_used: 64 columns are 256 KiB */
+#define KILN_SEM_MAX	65535
 
 /* Units posted and not yet taken, earliest first. */
 struct semaphore {
@@ -105,7 +107,7 @@ struct loan {
 
 struct kiln_core {
 	struct kiln_mmu mmu;
-	uint32_t abort;			/* atomic: enum kiln_status, 0: go on */
+	uint32_t abort;			/* atomic: enum kiln_status, KILN_PAUSE, 0: go on */
 	uint32_t generation;
 	uint32_t level;			/* enum kiln_ops_level */
 
@@ -120,6 +122,7 @@ struct kiln_core {
 	const struct kiln_ops *ops;	/* valid within a job */
 	uint64_t args[KILN_MAX_ARGS_BYTES / 8];
 	uint32_t args_bytes;
+	uint64_t from;			/* where its program is: for whoever watches */
 	bool transient;			/* what is in SBUF and PSUM at its end is for nobody */
 	uint64_t fault_addr;
 	uint32_t polls;
@@ -163,10 +166,20 @@ struct kiln_core {
 /* Use this level from the next job on; false if it is not to be had here. For tests. */
 bool kiln_engine_select(struct kiln_core *core, enum kiln_ops_level level);
 
+/* Of core->abort: to be looked at between two instructions only, where it can be gone on. */
+#define KILN_PAUSE	255
+
 static inline bool aborted(const struct kiln_core *core)
 {
-	return __atomic_load_n(&core->abort, __ATOMIC_RELAXED) != 0;
+	uint32_t abort = __atomic_load_n(&core->abort, __ATOMIC_RELAXED);
+
+	return abort && abort != KILN_PAUSE;
 }
+
+/* core.c: what kiln_core_run() does with a program before it runs. */
+enum kiln_status kiln_core_parse(struct kiln_core *core, uint32_t program_bytes,
+				 uint32_t args_bytes);
+enum kiln_status kiln_core_decode(struct kiln_core *core, enum kiln_engine *engine);
 
 /* decode.c: may this instruction stand in the stream of this engine? Registers apart. */
 enum kiln_status kiln_decode(struct kiln_core *core, enum kiln_engine engine,

@@ -8,7 +8,6 @@
 #include "firmware/firmware.h"
 
 #define BUDGET		32
-#define MAX_LIMIT_MS	10000
 
 /* Are the bytes of the entry from member on zero? */
 #define ZERO_FROM(cmd, member) \
@@ -165,7 +164,7 @@ static enum kiln_status queue_create(struct kiln_sim *sim, const struct kiln_cmd
 	    !ring_ok(cmd->queue.ctl, sizeof(struct kiln_ring_ctl)) ||
 	    cmd->queue.vector >= KILN_MSIX_VECTORS ||
 	    !cmd->queue.weight || cmd->queue.weight > KILN_WEIGHT_MAX ||
-	    !cmd->queue.limit_ms || cmd->queue.limit_ms > MAX_LIMIT_MS)
+	    !cmd->queue.limit_ms || cmd->queue.limit_ms > FW_LIMIT_MS_MAX)
 		return KILN_ST_BAD_COMMAND;
 	ctx = context(sim, cmd->queue.context);
 	q = &sim->queue[id];
@@ -313,6 +312,28 @@ static enum kiln_status start(struct kiln_sim *sim, struct fw_admin *admin, bool
 		return report(sim, cmd);
 	default:
 		return KILN_ST_BAD_COMMAND;
+	}
+}
+
+bool fw_admin_plausible(struct kiln_sim *sim, const struct fw_admin *admin)
+{
+	const struct kiln_cmd *cmd = &admin->cmd;
+	struct fw_queue *q;
+
+	switch (cmd->opcode) {
+	case KILN_ADM_CTX_SUSPEND:
+	case KILN_ADM_TLB_FLUSH:
+		return context(sim, cmd->ctx.context);
+	case KILN_ADM_QUEUE_DESTROY:
+		q = queue(sim, cmd->queue.queue);
+		return q && q->dying;
+	case KILN_ADM_QUEUE_CANCEL:
+		return true;
+	case KILN_ADM_CLEAR:
+	case KILN_ADM_COPY:
+		return fw_copy_check(sim, cmd) == KILN_ST_OK && admin->done <= cmd->copy.bytes;
+	default:
+		return false;
 	}
 }
 

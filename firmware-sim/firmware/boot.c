@@ -188,7 +188,7 @@ void fw_reset(struct kiln_sim *sim, bool keep_registers)
 	sim->commands = sim->faults = sim->interrupts = 0;
 	sim->heartbeat = 0;
 	sim->boot_ns = sim->beat_ns = sim->poll_ns = 0;
-	sim->halted = sim->off = sim->hung = false;
+	sim->halted = sim->paused = sim->off = sim->hung = false;
 	sim->inject = 0;
 	sim->ctrl = 0;
 	sim->state = KILN_STATE_OFF;

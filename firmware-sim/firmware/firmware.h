@@ -19,6 +19,8 @@
 #include "kiln/hw.h"
 #include "kiln_sim.h"
 
+struct kiln_image;
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the rings are little endian and are copied as they are"
 #endif
@@ -27,6 +29,7 @@
 #define FW_DONE		32	/* completions written at a time */
 #define FW_ADMIN_SLOTS	64	/* admin commands under way at once */
 #define FW_WORDS	(KILN_MAX_QUEUES / 64)
+#define FW_LIMIT_MS_MAX	10000	/* of a queue, for one command */
 
 enum fw_queue_state {
 	FW_QUEUE_FREE,
@@ -106,6 +109,7 @@ struct fw_charge {
 enum fw_core_state {
 	FW_CORE_FREE,
 	FW_CORE_TAKEN,
+	FW_CORE_PAUSED,		/* has a command, and nobody runs it */
 };
 
 struct fw_core {
@@ -160,6 +164,8 @@ struct kiln_sim {
 	uint64_t admin_sq, admin_cq, admin_ctl;
 
 	bool halted;			/* kiln_sim_stop() .. kiln_sim_reset() */
+	bool paused;			/* kiln_sim_pause() .. kiln_sim_resume() */
+	uint64_t paused_ns;		/* since when */
 	bool hung;			/* KILN_SIM_FAULT_HANG: only a reset helps */
 	uint32_t inject;		/* bits of enum kiln_sim_fault, for the next completion */
 	bool off;			/* RESETTING goes on to OFF with registers kept */
@@ -291,6 +297,8 @@ void fw_sched_settle(struct kiln_sim *sim, struct fw_queue *q,
 /* admin.c, copy.c: done when they return true */
 void fw_admin_advance(struct kiln_sim *sim);
 bool fw_admin_step(struct kiln_sim *sim);
+/* admin.c: could a command that has a slot be this one? */
+bool fw_admin_plausible(struct kiln_sim *sim, const struct fw_admin *admin);
 enum kiln_status fw_copy_check(struct kiln_sim *sim, const struct kiln_cmd *cmd);
 bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 		  struct kiln_completion *record);
@@ -304,6 +312,10 @@ void fw_order_pass(struct kiln_sim *sim, struct fw_queue *q, uint32_t index,
 void fw_order_start(struct kiln_sim *sim, struct fw_queue *q, unsigned int core, uint32_t index);
 void fw_order_end(struct kiln_sim *sim, unsigned int core);
 void fw_order_signal(struct kiln_sim *sim, unsigned int queue, const struct kiln_cmd *cmd);
+
+/* save.c */
+void fw_shift_clock(struct kiln_sim *sim, uint64_t by);
+void fw_image(struct kiln_sim *sim, struct kiln_image *image);
 
 /* telemetry.c */
 void fw_stats(struct kiln_sim *sim, struct kiln_stats *stats);

@@ -12,7 +12,7 @@ static uint64_t due(struct fw_core *c, uint64_t now)
 {
 	uint64_t start = __atomic_load_n(&c->start_ns, __ATOMIC_RELAXED);
 
-	if (c->state != FW_CORE_TAKEN)
+	if (c->state == FW_CORE_FREE)
 		return UINT64_MAX;
 	if (c->timed_out)
 		return c->timeout_ns + FW_STUCK_NS;
