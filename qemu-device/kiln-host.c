@@ -25,9 +25,9 @@ struct KilnTask {
     QSIMPLEQ_ENTRY(KilnTask) next;
 };
 
-static void kiln_task_bh(void *opaque)
+/* With the BQL: what threads wait for. */
+void kiln_host_tasks(KilnState *s)
 {
-    KilnState *s = opaque;
     struct KilnTask *task;
 
     qemu_mutex_lock(&s->task_lock);
@@ -41,6 +41,11 @@ static void kiln_task_bh(void *opaque)
     }
     qemu_cond_broadcast(&s->task_done);
     qemu_mutex_unlock(&s->task_lock);
+}
+
+static void kiln_task_bh(void *opaque)
+{
+    kiln_host_tasks(opaque);
 }
 
 /*

@@ -17,8 +17,6 @@
 #include "hw/pci/pcie.h"
 #include "hw/qdev-properties.h"
 #include "hw/resettable.h"
-#include "migration/vmstate.h"
-#include "system/runstate.h"
 #include "kiln.h"
 #include "trace.h"
 
@@ -330,6 +328,7 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
     s->sim = kiln_sim_init(mem, &config, memory_region_get_ram_ptr(&s->hbm),
                            &kiln_host, s);
     kiln_pool_start(s);
+    kiln_migrate_init(s);
     s->suspend.notify = kiln_suspend;
     qemu_register_suspend_notifier(&s->suspend);
 }
@@ -339,6 +338,7 @@ static void kiln_exit(PCIDevice *pdev)
     KilnState *s = KILN(pdev);
 
     notifier_remove(&s->suspend);
+    kiln_migrate_cleanup(s);
     /* However long it takes: the threads use what is freed below. */
     kiln_lock(s);
     while (!kiln_quiesce(s)) {
@@ -359,12 +359,6 @@ static void kiln_exit(PCIDevice *pdev)
     pcie_cap_exit(pdev);
     msix_uninit_exclusive_bar(pdev);
 }
-
-/* The card's state is plain data, but nobody saves it yet. */
-static const VMStateDescription kiln_vmstate = {
-    .name = TYPE_KILN,
-    .unmigratable = true,
-};
 
 static const Property kiln_properties[] = {
     DEFINE_PROP_STRING("generation", KilnState, generation),

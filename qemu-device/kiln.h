@@ -10,10 +10,12 @@
 #define HW_MISC_KILN_H
 
 #include "hw/pci/pci_device.h"
+#include "migration/vmstate.h"
 #include "qemu/notify.h"
 #include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "qom/object.h"
+#include "system/runstate.h"
 
 #include "kiln/hw.h"
 #include "kiln_sim.h"
@@ -88,6 +90,7 @@ struct KilnState {
     size_t sim_size;
     unsigned computing;     /* threads inside kiln_sim_run(), or about to be */
     bool stuck;             /* a core did not stop: off until it does */
+    VMChangeStateEntry *vm_change;
     Notifier suspend;       /* the machine goes to S3: the card loses its power */
     KilnPool pool;
 
@@ -123,6 +126,7 @@ void kiln_host_cleanup(KilnState *s);
 bool kiln_host_task(KilnState *s, KilnTaskFunc *func, void *arg);
 void kiln_host_refuse(KilnState *s, bool refuse);
 void kiln_host_interrupts(KilnState *s);
+void kiln_host_tasks(KilnState *s);
 
 /* kiln-inject.c */
 void kiln_inject_init(KilnState *s);
@@ -130,6 +134,11 @@ void kiln_inject_cleanup(KilnState *s);
 void kiln_inject_class_init(ObjectClass *class);
 void kiln_inject_retired(KilnState *s);
 void kiln_inject_reset(KilnState *s);
+
+/* kiln-migrate.c */
+extern const VMStateDescription kiln_vmstate;
+void kiln_migrate_init(KilnState *s);
+void kiln_migrate_cleanup(KilnState *s);
 
 /* kiln-pool.c */
 void kiln_lock(KilnState *s);

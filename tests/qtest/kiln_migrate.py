@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+A machine with the card moves while a program runs: live from one QEMU to the next, and through a file. What arrives is
+refused if it does not fit, and does no harm if it is broken.
+
+KILN_QEMU is the QEMU to test. With arguments: only the tests whose names contain one of them. Prints TAP.
+"""
+import os
+import random
+import struct
+import subprocess
+import tempfile
+import time
+
+from kiln_device import (BAR4, EXEC, FIRMWARE, HEARTBEAT, NOP, PATIENCE, QEMU, READY, ST_OK, STATUS, MiB, Qemu, command,
+                         equal, main, ok, tenant)
+
+CARD = "kiln,hbm=64M"
+LOOPS = 8_000_000       # of the counting program: about a second
+COUNT = 3 * MiB         # its place, in HBM and for the card
+LINE = 3 * MiB + 65536  # a u64 for each command that signals
+CQ_TAIL = 72            # in a ring's control block
+
+
+def counting(loops):
+    """Sync counts down from loops to 0, then ends."""
+    code = b""
+    for op, rd, rs, rt, target, imm in ((3, 1, 0, 0, 0, loops), (5, 1, 1, 0, 0, -1), (8, 0, 1, 0, 1, 0)):
+        code += struct.pack("<B15xBBBBIq", op, rd, rs, rt, 0, target, imm).ljust(128, b"\0")
+    head = struct.pack("<IHHB3xIII", 0x4752504B, 1, 0, 0, 64 + len(code), 0, 0) + bytes(32)
+    return (head + struct.pack("<II", 64, 3)).ljust(64, b"\0") + code
+
+
+PROGRAM = counting(LOOPS)
+COUNTS = struct.pack("<Q", COUNT)
+
+
+def nop(cookie, line):
+    """Does nothing but write its cookie to a line."""
+    return command(NOP, cookie, 0, struct.pack("<QQQQQQ", 0, 0, 0, 0, LINE + 8 * line, cookie))
+
+
+def completion(ring, seconds=60):
+    """(cookie, status, cycles) of the next one."""
+    q = ring.q
+    if not q.until(lambda: q.r(ring.ctl + CQ_TAIL) != ring.head, seconds):
+        return None
+    record = q.read(ring.cq + ring.head % ring.entries * 64, 64)
+    ring.head += 1
+    q.w(ring.ctl + 4, ring.head)
+    cookie, status, cycles = struct.unpack_from("<QH14xQ", record)
+    return cookie, status, cycles
+
+
+def source(card=CARD):
+    """A machine that runs, with a tenant; the cycles of its counting program when nobody disturbs it."""
+    q = Qemu(card)
+    q.place()
+    equal(q.boot(), READY, "the card boots")
+    q.qmp("cont")
+    ring = tenant(q)
+    # what tenant() maps at 2 MiB is one large page
+    q.write(BAR4 + COUNT, PROGRAM)
+    q.write(BAR4 + 40 * MiB, random.Random(3).randbytes(3 * 4096))
+    ring.post(command(EXEC, 1, len(PROGRAM), COUNTS))
+    done = completion(ring)
+    equal(done and done[:2], (1, ST_OK), "undisturbed it runs to its end")
+    return q, ring, done and done[2]
+
+
+def running(q, ring, cookie):
+    """Have a core count."""
+    before = q.r(ring.ctl + CQ_TAIL)
+    ring.post(command(EXEC, cookie, len(PROGRAM), COUNTS), nop(cookie + 1, 0))
+    time.sleep(0.1)
+    equal(q.r(ring.ctl + CQ_TAIL), before, "a program runs")
+
+
+def moved(q, ring, cycles, cookie):
+    """On the other side: it goes on, and all is there."""
+    ring.q = q
+    equal(completion(ring), (cookie, ST_OK, cycles), "it ends with the cycles of an undisturbed run")
+    done = completion(ring)
+    equal(done and done[:2], (cookie + 1, ST_OK), "so does what was behind it")
+    equal(q.r(BAR4 + LINE, 8), cookie + 1, "and signals")
+    equal(q.read(BAR4 + 40 * MiB, 3 * 4096), random.Random(3).randbytes(3 * 4096), "HBM came along")
+    ring.post(command(EXEC, 7, len(PROGRAM), COUNTS))
+    equal(completion(ring), (7, ST_OK, cycles), "the next program runs as ever")
+    beats = q.reg(HEARTBEAT)
+    ok(q.until(lambda: q.reg(HEARTBEAT) != beats), "its heart beats")
+
+
+def ended(q):
+    """The state that a migration has come to."""
+    q.until(lambda: q.qmp("query-migrate").get("status") in ("completed", "failed"), 60)
+    return q.qmp("query-migrate").get("status")
+
+
+def test_live():
+    with tempfile.TemporaryDirectory() as there:
+        uri = f"unix:{there}/socket"
+        q, ring, cycles = source()
+        with q:
+            equal(q.qmp("migrate", uri=f"unix:{there}/nobody") is not None and ended(q), "failed",
+                  "a migration to nobody fails")
+            running(q, ring, 10)
+            with Qemu(CARD, extra=("-incoming", uri)) as other:
+                # slow enough that commands come in while memory goes out
+                q.qmp("migrate-set-parameters", **{"max-bandwidth": 20 * MiB})
+                q.qmp("migrate", uri=uri)
+                second = tenant_of(q, 2)
+                for i in range(200):
+                    second.post(nop(1000 + i, 1 + i))
+                    done = completion(second)
+                    if not done or done[:2] != (1000 + i, ST_OK):
+                        equal(done, (1000 + i, ST_OK), "a command beside the migration")
+                        break
+                ok(q.qmp("query-migrate").get("status") == "active", "commands run while memory goes out",
+                   str(q.qmp("query-migrate")))
+                q.qmp("migrate-set-parameters", **{"max-bandwidth": 4096 * MiB})
+                equal(ended(q), "completed", "the machine has moved")
+                other.until(lambda: other.qmp("query-status").get("status") != "inmigrate")
+                other.qmp("cont")
+                moved(other, ring, cycles, 10)
+                equal([other.r(BAR4 + LINE + 8 * (1 + i), 8) for i in range(200)], [1000 + i for i in range(200)],
+                      "what the card wrote meanwhile has arrived")
+
+
+def tenant_of(q, queue):
+    """One more queue of context 1."""
+    from kiln_device import ADMIN, QUEUE_CREATE, Ring  # pylint: disable=import-outside-toplevel
+    ring = Ring(q, queue, ADMIN + 0x10000 * (queue + 1), 4)
+    ring.clear()
+    equal(q.admin.do(QUEUE_CREATE, struct.pack("<IIQQQIIII", queue, 1, ring.sq, ring.cq, ring.ctl, 4, queue, 1, 10000)),
+          ST_OK, "  one more queue")
+    return ring
+
+
+def load(path, card):
+    """A QEMU that loads a file, with what it said and its status; None: it lives."""
+    with Qemu(card, extra=("-incoming", "defer")) as q:
+        try:
+            q.qmp("migrate-incoming", uri=f"file:{path}")
+            q.until(lambda: q.proc.poll() is not None or
+                    q.qmp("query-status").get("status") not in ("inmigrate", "prelaunch"))
+        except Exception:  # pylint: disable=broad-except
+            pass           # it has ended
+        try:
+            q.proc.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return None, q.stderr()
+        return q.proc.returncode, q.stderr()
+
+
+def test_file():
+    with tempfile.TemporaryDirectory() as there:
+        path = there + "/machine"
+        q, ring, cycles = source()
+        with q:
+            running(q, ring, 20)
+            q.qmp("stop")
+            q.qmp("migrate", uri=f"file:{path}")
+            equal(ended(q), "completed", "the machine is saved")
+            # and the one that was saved can go on as well
+            q.qmp("cont")
+            moved(q, ring, cycles, 20)
+        ring.head -= 3
+        ring.tail -= 1
+        with Qemu(CARD, extra=("-incoming", f"file:{path}")) as other:
+            other.until(lambda: other.qmp("query-status").get("status") != "inmigrate")
+            other.qmp("cont")
+            moved(other, ring, cycles, 20)
+
+        for card, says in ((CARD + ",generation=trn3", "generation= is another one"),
+                           (CARD + ",cores=1", "cores= is another number"),
+                           (CARD + ",sanitize=on", "sanitize=on"),
+                           ("kiln,hbm=128M", "")):
+            status, said = load(path, card)
+            ok(status == 1 and says in said, f"{card}: refused, {says}", f"status {status}", said[-300:])
+
+        data = open(path, "rb").read()
+        at = data.rindex(b"KLKIMAGE") if b"KLKIMAGE" in data else 0
+        begin = data.index(b"KLKIMAGE") if at else 0
+        ok(0 < begin < at, "the card's state is in the file")
+        seed = int(os.environ.get("KILN_SEED", "1"), 0)
+        print(f"# KILN_SEED={seed}")
+        rnd = random.Random(seed)
+        ends = {"refused": 0, "lives": 0}
+        for _ in range(12):
+            broken = bytearray(data)
+            for _ in range(rnd.randint(1, 6)):
+                # half of them in what says which card this is
+                where = rnd.choice((rnd.randrange(begin, at), rnd.randrange(begin, begin + 100)))
+                broken[where] = rnd.choice((0, 1, 255, rnd.randrange(256)))
+            with open(path + ".broken", "wb") as out:
+                out.write(broken)
+            status, said = load(path + ".broken", CARD)
+            if status is None:
+                ends["lives"] += 1
+            elif status == 1:
+                ends["refused"] += 1
+            else:
+                ok(False, "a broken state ends QEMU in order", f"status {status}", said[-300:])
+        ok(ends["refused"] and ends["lives"] + ends["refused"] == 12, f"12 broken states: {ends}")
+
+
+if __name__ == "__main__":
+    main(globals())
