@@ -136,6 +136,9 @@ void kiln_core_image(struct kiln_core *core, struct kiln_image *image, bool paus
 	IMAGE(image, core->tally);
 	if (!paused)
 		return;
+	/* What its last job was aborted for does not concern this one. */
+	if (image->loading)
+		core->abort = 0;
 	job(core, image);
 	IMAGE(image, abort);
 	image_check(image, abort <= KILN_ST_NO_SPACE, "a core ends for no known reason");

@@ -721,12 +721,6 @@ def test_many():
             equal((wrong, slow // 5), (0, 0), "  all commands end, and nearly all soon: wrong, slow in fives")
 
 
-def test_migration():
-    with Qemu() as q:
-        info = json.dumps(q.qmp("migrate", uri="exec:cat >/dev/null"))
-        ok("kiln" in info, "saving the machine is refused, naming the card", f"got {info}")
-
-
 def test_properties():
     for device, words in (
             ("cores=0", "cores must be 1 to 8, not 0"),

@@ -251,6 +251,7 @@ static void hostile(void)
 	struct fw f, g;
 	struct bytes state = { 0 };
 	unsigned int refused = 0, taken = 0, dead = 0;
+	const char *wrong;
 
 	seed = given ? strtoull(given, NULL, 0) : 0x9e3779b97f4a7c15;
 	printf("# KILN_SEED=%#llx\n", (unsigned long long)seed);
@@ -297,7 +298,8 @@ static void hostile(void)
 	state.at = 0;
 	memcpy(g.hbm, f.hbm, HBM_BYTES);
 	memcpy(g.host, f.host, HOST_BYTES);
-	OK(!kiln_sim_load(g.sim, in, &state), "the good one is loaded after all that");
+	wrong = kiln_sim_load(g.sim, in, &state);
+	OK(!wrong, "the good one is loaded after all that: %s", wrong ? wrong : "nothing wrong");
 	go_on(&f);
 	go_on(&g);
 	IS(g.rings[1].ctl->cq_tail, f.rings[1].ctl->cq_tail, "and goes on");
