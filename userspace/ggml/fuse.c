@@ -33,6 +33,13 @@ static bool overlap(const struct ggml_tensor *a, const struct ggml_tensor *b)
 	return x < y + ggml_nbytes(b) && y < x + ggml_nbytes(a);
 }
 
+/* Views only say where something is. */
+static bool writes(const struct ggml_tensor *node)
+{
+	return node->op != GGML_OP_NONE && node->op != GGML_OP_RESHAPE && node->op != GGML_OP_VIEW &&
+	       node->op != GGML_OP_PERMUTE && node->op != GGML_OP_TRANSPOSE;
+}
+
 /* A norm with its weight, and its bias: how many nodes that are */
 static int fused_norm(struct lower *l, struct ggml_tensor *const node[3])
 {
@@ -103,7 +110,7 @@ int lower_graph(struct lower *l, struct ggml_cgraph *graph, int at, int *err)
 	for (int i = 0; i < taken; i++) {
 		memory_write(node[i]);
 		/* Who made the twin wrote its original, too. */
-		if (l->twin.of && l->twin.at != at && overlap(l->twin.of, node[i]))
+		if (l->twin.of && l->twin.at != at && writes(node[i]) && overlap(l->twin.of, node[i]))
 			l->twin.of = NULL;
 	}
 	return taken;
