@@ -19,6 +19,7 @@ from kiln_device import (BAR4, EXEC, FIRMWARE, HEARTBEAT, NOP, PATIENCE, QEMU, R
 CARD = "kiln,hbm=64M"
 LOOPS = 8_000_000       # of the counting program: about a second
 COUNT = 3 * MiB         # its place, in HBM and for the card
+COMMANDS = 100          # beside a migration
 LINE = 3 * MiB + 65536  # a u64 for each command that signals
 CQ_TAIL = 72            # in a ring's control block
 
@@ -106,11 +107,12 @@ def test_live():
                   "a migration to nobody fails")
             running(q, ring, 10)
             with Qemu(CARD, extra=("-incoming", uri)) as other:
-                # slow enough that commands come in while memory goes out
-                q.qmp("migrate-set-parameters", **{"max-bandwidth": 20 * MiB})
+                # 8 s at the least: commands come in while memory goes out
+                q.write(BAR4 + 48 * MiB, random.Random(4).randbytes(8 * MiB))
+                q.qmp("migrate-set-parameters", **{"max-bandwidth": MiB})
                 q.qmp("migrate", uri=uri)
                 second = tenant_of(q, 2)
-                for i in range(200):
+                for i in range(COMMANDS):
                     second.post(nop(1000 + i, 1 + i))
                     done = completion(second)
                     if not done or done[:2] != (1000 + i, ST_OK):
@@ -123,7 +125,7 @@ def test_live():
                 other.until(lambda: other.qmp("query-status").get("status") != "inmigrate")
                 other.qmp("cont")
                 moved(other, ring, cycles, 10)
-                equal([other.r(BAR4 + LINE + 8 * (1 + i), 8) for i in range(200)], [1000 + i for i in range(200)],
+                equal([other.r(BAR4 + LINE + 8 * (1 + i), 8) for i in range(COMMANDS)], [1000 + i for i in range(COMMANDS)],
                       "what the card wrote meanwhile has arrived")
 
 
