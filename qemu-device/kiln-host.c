@@ -259,8 +259,7 @@ static bool kiln_discard(void *opaque, uint64_t offset, uint64_t len)
 {
     KilnState *s = opaque;
 
-    return !fallocate(memory_region_get_fd(&s->hbm),
-                      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+    return !ram_block_discard_range(s->hbm.ram_block, offset, len);
 }
 
 static uint64_t kiln_now_ns(void *opaque)

@@ -10,7 +10,6 @@
 #include "qemu/error-report.h"
 #include "qemu/log.h"
 #include "qemu/madvise.h"
-#include "qemu/memfd.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "hw/pci/msix.h"
@@ -164,8 +163,7 @@ static void kiln_suspend(Notifier *notifier, void *data)
     KilnState *s = container_of(notifier, KilnState, suspend);
 
     pci_device_reset(PCI_DEVICE(s));
-    if (fallocate(memory_region_get_fd(&s->hbm),
-                  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, s->hbm_size)) {
+    if (ram_block_discard_range(s->hbm.ram_block, 0, s->hbm_size)) {
         memset(memory_region_get_ram_ptr(&s->hbm), 0, s->hbm_size);
     }
 }
@@ -233,24 +231,6 @@ static bool kiln_configure(KilnState *s, struct kiln_sim_config *config,
     return true;
 }
 
-static bool kiln_init_hbm(KilnState *s, Error **errp)
-{
-    /* A memfd is sparse, and can be lent to another process. */
-    int fd = qemu_memfd_create("kiln-hbm", s->hbm_size, false, 0, 0, errp);
-
-    if (fd < 0) {
-        return false;
-    }
-    if (!memory_region_init_ram_from_fd(&s->hbm, OBJECT(s), "kiln-hbm",
-                                        s->hbm_size,
-                                        RAM_SHARED | RAM_NORESERVE,
-                                        fd, 0, errp)) {
-        close(fd);
-        return false;
-    }
-    return true;
-}
-
 static bool kiln_init_caps(PCIDevice *pdev, Error **errp)
 {
     int pos = pci_pm_init(pdev, KILN_CAP_PM, errp);
@@ -277,7 +257,14 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
     struct kiln_sim_config config = { 0 };
     void *mem;
 
-    if (!kiln_configure(s, &config, errp) || !kiln_init_hbm(s, errp)) {
+    if (!kiln_configure(s, &config, errp) ||
+        /*
+         * Sparse. Anonymous, because the host gives huge pages for it without
+         * being configured to: a matrix is read at twice the speed.
+         */
+        !memory_region_init_ram_flags_nomigrate(&s->hbm, OBJECT(s), "kiln-hbm",
+                                                s->hbm_size, RAM_NORESERVE,
+                                                errp)) {
         return;
     }
     if (!kiln_init_caps(pdev, errp) ||

@@ -3,7 +3,7 @@
 # QEMU's memory stays under the guest's RAM, what has been touched of HBM, and 128 MiB.
 cd "$(dirname "$0")/../.." || exit
 . tests/tap.sh
-export MEM=2G
+export MEM=2G HBM=8G
 dir=$(mktemp -d)
 guest=
 trap '[ -z "$guest" ] || kill "$guest" 2>/dev/null; wait; rm -rf "$dir"' EXIT
@@ -33,14 +33,13 @@ done
 [ -n "$qemu" ]
 ok $? "QEMU's process" "one below $guest" "none" || { done_testing; exit; }
 
-# MiB of: the peak; what HBM's file has; what is resident of the guest's RAM, the one mapping of its size, and of files.
+# MiB of: the peak; what is resident of files, of the guest's RAM, of HBM.
 peak=$(($(sed -nE 's/^VmHWM:\s+([0-9]+) kB/\1/p' "/proc/$qemu/status") / 1024))
 files=$(($(sed -nE 's/^RssFile:\s+([0-9]+) kB/\1/p' "/proc/$qemu/status") / 1024))
-ram=$(($(awk '/^Size:/ { size = $2 } /^Rss:/ && size == 2097152 { print $2; exit }' "/proc/$qemu/smaps") / 1024))
-hbm=0
-for fd in /proc/"$qemu"/fd/*; do
-	case $(readlink "$fd") in /memfd:kiln-hbm*) hbm=$((hbm + $(stat -L -c %b "$fd") / 2048)) ;; esac
-done
+# resident KIB: MiB of the one mapping of that size
+resident() { awk -v of="$1" '/^Size:/ { size = $2 } /^Rss:/ && size == of { print int($2 / 1024); exit }' "/proc/$qemu/smaps"; }
+ram=$(resident $((2 << 20)))
+hbm=$(resident $((8 << 20)))
 [ "$hbm" -ge 24 ] && [ "$hbm" -lt 64 ]
 ok $? "three matrices of 8 MiB, and little else, are touched of HBM" "24 to 64 MiB" "$hbm MiB"
 below "$peak" $((2048 + hbm + 128)) "MiB resident at the peak, with 2048 MiB of RAM and $hbm MiB of HBM"
