@@ -4,8 +4,9 @@
  * state taken out and put into another core, ends with the same bits and cycles.
  * And whatever comes in instead of such a state does no harm.
  */
-#include "unit/engine.h"
 #include "image.h"
+#include "unit/bytes.h"
+#include "unit/engine.h"
 
 #define IN	DATA
 #define WEIGHTS	(DATA + (1 << 20))
@@ -88,33 +89,6 @@ static void program(struct prog *p, bool half)
 		insn->seq.rt = 5;
 		insn->seq.target = 5;
 	}
-}
-
-/* Bytes on their way from one core to another. */
-struct bytes {
-	uint8_t *data;
-	size_t size, at;
-};
-
-static bool out(void *opaque, void *data, size_t size)
-{
-	struct bytes *b = opaque;
-
-	b->data = realloc(b->data, b->size + size);
-	memcpy(b->data + b->size, data, size);
-	b->size += size;
-	return true;
-}
-
-static bool in(void *opaque, void *data, size_t size)
-{
-	struct bytes *b = opaque;
-
-	if (size > b->size - b->at)
-		return false;
-	memcpy(data, b->data + b->at, size);
-	b->at += size;
-	return true;
 }
 
 static const char *move(struct kiln_core *core, struct bytes *b, bool loading)

@@ -5,6 +5,7 @@
  * comes in instead of a state does no harm.
  */
 #include "fw_harness.h"
+#include "bytes.h"
 
 #define SPINNER	1	/* the core that its endless command gets: the other one had another's */
 
@@ -16,32 +17,6 @@ static uint32_t rng(void)
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
 	return seed >> 16;
-}
-
-struct bytes {
-	uint8_t *data;
-	size_t size, at;
-};
-
-static bool out(void *opaque, void *data, size_t size)
-{
-	struct bytes *b = opaque;
-
-	b->data = realloc(b->data, b->size + size);
-	memcpy(b->data + b->size, data, size);
-	b->size += size;
-	return true;
-}
-
-static bool in(void *opaque, void *data, size_t size)
-{
-	struct bytes *b = opaque;
-
-	if (size > b->size - b->at)
-		return false;
-	memcpy(data, b->data + b->at, size);
-	b->at += size;
-	return true;
 }
 
 /* Another machine with the same memories and another clock; its card is off. */
