@@ -6,8 +6,8 @@
  */
 #include "lower.h"
 
-/* Of a command that goes by experts: multiplications, and rows */
-#define MAX_EXPERT_WORK	(1ull << 28)
+/* Of a command that goes by experts: elements of weights that are expanded, and rows */
+#define MAX_EXPERT_WORK	(1ull << 25)
 #define MAX_EXPERT_ROWS	256u
 
 enum kiln_type lower_product_type(enum ggml_type weights)
@@ -116,30 +116,39 @@ int lower_matmul_add(struct lower *l, const struct ggml_tensor *node, const stru
 int lower_matmul_id(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *w = node->src[0], *x = node->src[1], *ids = node->src[2];
-
-	uint64_t used = ids->ne[0], tokens = MAX_EXPERT_WORK / (w->ne[0] * w->ne[1] * used);
+	int64_t used = ids->ne[0], tokens = MAX_EXPERT_ROWS / used, columns, t, m;
 	int err = 0;
 
 	if (node->type != GGML_TYPE_F32 || ids->type != GGML_TYPE_I32)
 		return -ENOTSUP;
-	/* Tokens at a time, so that no command runs into its queue's limit */
-	if (tokens > MAX_EXPERT_ROWS / used)
-		tokens = MAX_EXPERT_ROWS / used;
 	if (!tokens)
 		tokens = 1;
-	for (int64_t t = 0; t < node->ne[2] && !err; t += tokens) {
-		struct kiln_linear part = {
-			.x = view(x), .w = view(w), .ids = view(ids), .out = view(node),
-		};
+	if (tokens > node->ne[2])
+		tokens = node->ne[2];
+	/*
+	 * Tokens at a time, and columns, so that no command runs into its queue's limit:
+	 * weights are expanded for each row or for each expert, whichever are fewer.
+	 */
+	columns = tokens * used < w->ne[2] ? tokens * used : w->ne[2];
+	columns = MAX_EXPERT_WORK / (w->ne[0] * columns) / 512 * 512;
+	if (!columns)
+		columns = 512;
+	for (t = 0; t < node->ne[2] && !err; t += tokens)
+		for (m = 0; m < w->ne[1] && !err; m += columns) {
+			struct kiln_linear part = {
+				.x = view(x), .w = view(w), .ids = view(ids), .out = view(node),
+			};
 
-		if (t + (int64_t)tokens > node->ne[2])
-			tokens = node->ne[2] - t;
-		part.x.dim[1] = part.out.dim[1] = part.ids.dim[2] = tokens;
-		part.x.addr += t * x->nb[2];
-		part.out.addr += t * node->nb[2];
-		part.ids.addr += t * ids->nb[1];
-		err = kiln_linear(l->ops, &part, lower_done, l);
-	}
+			part.x.dim[1] = part.out.dim[1] = part.ids.dim[2] =
+				node->ne[2] - t < tokens ? node->ne[2] - t : tokens;
+			part.w.dim[2] = part.out.dim[3] =
+				w->ne[1] - m < columns ? w->ne[1] - m : columns;
+			part.x.addr += t * x->nb[2];
+			part.w.addr += m * w->nb[1];
+			part.out.addr += t * node->nb[2] + m * node->nb[0];
+			part.ids.addr += t * ids->nb[1];
+			err = kiln_linear(l->ops, &part, lower_done, l);
+		}
 	return err;
 }
 
