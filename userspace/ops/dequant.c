@@ -102,6 +102,18 @@ static void bits(const struct gen *g, struct kiln_operand dst, struct kiln_opera
 			       KILN_ALU_BITWISE_AND, with, 0);
 }
 
+/* (src << shift) & mask */
+static void shifted(const struct gen *g, struct kiln_operand dst, struct kiln_operand src,
+		    uint32_t shift, uint32_t mask)
+{
+	struct kiln_scalar by = kiln_const(0), with = kiln_const(0);
+
+	memcpy(&by.imm, &shift, 4);
+	memcpy(&with.imm, &mask, 4);
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, dst, src, KILN_ALU_LEFT_SHIFT, by,
+			       KILN_ALU_BITWISE_AND, with, 0);
+}
+
 /* dst = a func b */
 static void two(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
 		enum kiln_alu func, struct kiln_operand b)
@@ -178,9 +190,6 @@ static const int8_t nonlinear[16] = {
 	-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 };
 
-/* twice the values of fp4 */
-static const int8_t fp4[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
-
 static void iq4_nl(const struct gen *g)
 {
 	halves(g, 2);
@@ -188,21 +197,36 @@ static void iq4_nl(const struct gen *g)
 	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY, half(g, 0, 32));
 }
 
+/*
+ * Halves that are fp4 as fp16 with the same sign, exponent and fraction: 2^-14 of what they are.
+ * They lie in wide.
+ */
+static struct kiln_operand fp4(const struct gen *g)
+{
+	struct kiln_operand wide = all(g, KILN_U16, g->wide);
+	struct kiln_operand sign = all(g, KILN_U16, g->wide + 2 * g->n * g->elements);
+
+	kiln_asm_tensor_copy(g->as, KILN_VECTOR, wide, all(g, KILN_U8, g->value));
+	shifted(g, sign, wide, 12, 0x8000);
+	shifted(g, wide, wide, 9, 0xe00);
+	two(g, wide, wide, KILN_ALU_BITWISE_OR, sign);
+	wide.dtype = KILN_F16;
+	return wide;
+}
+
 static void mxfp4(const struct gen *g)
 {
-	struct kiln_operand scale;
+	struct kiln_operand scale = kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale,
+						       g->n), g->dq->reg), of_all = scale;
 
 	halves(g, 1);
-	looked_up(g, fp4);
 	/* 2^(exponent - 128), half of the scale */
-	kiln_asm_tensor_scalar(g->as, KILN_VECTOR,
-			       kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale, g->n),
-				       g->dq->reg),
-			       field(g, 0, 1, 1, 1, 1), KILN_ALU_SUBTRACT, kiln_const(128),
-			       KILN_ALU_POW, kiln_const(2), KILN_F_REVERSE1);
-	scale = kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale, g->n, 1, 32, 0),
-			g->dq->reg);
-	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY, scale);
+	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, scale, field(g, 0, 1, 1, 1, 1),
+			       KILN_ALU_SUBTRACT, kiln_const(128), KILN_ALU_POW, kiln_const(2),
+			       KILN_F_REVERSE1);
+	of_all = kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, g->scale, g->n, 1, 32, 0),
+			 g->dq->reg);
+	three(g, out(g), fp4(g), KILN_ALU_MULTIPLY, 0x1p15f, KILN_ALU_MULTIPLY, of_all);
 }
 
 /* ------------------------------------------------------ blocks of 256 -- */
@@ -450,7 +474,6 @@ static void nvfp4(const struct gen *g)
 
 	bits(g, bytes(g, g->value, 64, 4, 16, 8, 1), field(g, 4, 4, 8, 8, 1), 0, 15);
 	bits(g, bytes(g, g->value + 8, 64, 4, 16, 8, 1), field(g, 4, 4, 8, 8, 1), 4, 15);
-	looked_up(g, fp4);
 	kiln_asm_tensor_copy(g->as, KILN_VECTOR, s, field(g, 0, 1, 1, 4, 1));
 	bits(g, s, s, 0, 127);
 	one(g, t, s, KILN_ALU_NE, 127, KILN_ALU_MULTIPLY, 128);
@@ -460,10 +483,10 @@ static void nvfp4(const struct gen *g)
 	s.dtype = KILN_F16;
 	two(g, kiln_at(kiln_tile1(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n),
 		       g->dq->reg), s, KILN_ALU_MULTIPLY, t);
-	two(g, out(g), all(g, KILN_F32, g->wide), KILN_ALU_MULTIPLY,
-	    kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n, 1, 16,
-			       0),
-		    g->dq->reg));
+	three(g, out(g), fp4(g), KILN_ALU_MULTIPLY, 0x1p15f, KILN_ALU_MULTIPLY,
+	      kiln_at(kiln_tile2(KILN_SBUF, KILN_F32, 0, g->dq->p, there + 8 * g->n, 4 * g->n, 1, 16,
+				 0),
+		      g->dq->reg));
 }
 
 void dequantise(struct kiln_asm *as, const struct dequant *dq)
