@@ -9,7 +9,7 @@
 struct shape {
 	uint32_t batch, heads, kv_heads, n, keys, dk, dv;
 	int q, k, v, out;		/* enum kiln_type */
-	bool mask, mask_heads, sinks, swapped;
+	bool mask, mask_heads, sinks, swapped, beside;	/* heads of k and v, without a gap */
 	float softcap, max_bias;
 };
 
@@ -75,7 +75,7 @@ static void check(const struct shape *s)
 	if (s->k >= KILN_TYPE_Q4_0) {
 		d.k = quantised_of(s->k, kd, &kf);
 	} else {
-		d.k = tensor_of(s->k, kd, order, 8, 1);
+		d.k = tensor_of(s->k, kd, order, s->beside ? 0 : 8, 1);
 		fill_normal(&d.k, 1);
 	}
 	if (s->v >= KILN_TYPE_Q4_0) {
@@ -161,7 +161,8 @@ static void check(const struct shape *s)
 	ok(good, "attend %u x %u/%u heads, %u queries %s, %u keys %s %s, %u %u%s%s%s%s%s, %llu cycles",
 	   s->batch, s->heads, s->kv_heads, s->n, any_type_name(s->q), s->keys, any_type_name(s->k),
 	   any_type_name(s->v), s->dk, s->dv, s->mask ? ", mask" : "", s->sinks ? ", sinks" : "",
-	   s->softcap ? ", softcap" : "", s->max_bias ? ", ALiBi" : "", s->swapped ? ", swapped" : "",
+	   s->softcap ? ", softcap" : "", s->max_bias ? ", ALiBi" : "", s->beside ? ", beside" :
+	   s->swapped ? ", swapped" : "",
 	   (unsigned long long)outcome.result.cycles);
 }
 
@@ -206,6 +207,11 @@ int main(void)
 		{ 1, 4, 2, 7, 140, 64, 64, F32, KILN_TYPE_Q8_0, KILN_TYPE_Q8_0, F32, .mask = true },
 		{ 1, 4, 2, 7, 140, 128, 128, F32, KILN_TYPE_Q4_0, KILN_TYPE_Q4_0, F32, .mask = false },
 		{ 1, 4, 4, 1, 1100, 128, 128, F32, KILN_TYPE_Q8_0, F16, F32, .mask = true, .max_bias = 8, .sinks = true },
+		{ 1, 12, 4, 1, 700, 64, 64, F32, F16, F16, F32, .mask = true, .swapped = true, .beside = true },
+		{ 2, 8, 4, 3, 300, 32, 48, F32, F16, F16, F32, .mask = true, .mask_heads = true, .max_bias = 8,
+		  .sinks = true, .swapped = true, .beside = true },
+		{ 1, 18, 6, 1, 1100, 64, 96, BF16, BF16, BF16, F32, .sinks = true, .softcap = 10, .swapped = true,
+		  .beside = true },
 		{ 1, 1, 1, 1, 1, 32, 32, BF16, BF16, BF16, BF16, .mask = false },
 	};
 	unsigned int i;

@@ -5,7 +5,12 @@
  * and takes dense tensors of one type.)
  *
  * A tile is up to 128 queries: all heads of a key-value head, if they fit, or some queries of
- * one head. Keys come in chunks of CHUNK. What is multiplied is 16 bits wide: other types
+ * one head. Few queries have several key-value heads at once, where these lie beside each other:
+ * to the engines they are one wide head, of which each row of q has its own part and zeros in the
+ * others, and of which each result is a part. What that multiplies in vain costs less than to
+ * begin anew for each head.
+ *
+ * Keys come in chunks of CHUNK. What is multiplied is 16 bits wide: other types
  * are converted or expanded first; Tensor transposes.
  */
 #include <errno.h>
@@ -22,6 +27,7 @@
 #define SPLITS		(MAX_DIM / PART)
 #define PSUM_T		(4 * KILN_PSUM_BANK_BYTES)	/* what is transposed; scores and results before it */
 #define LEAST		-0x1p100f	/* of a maximum: what is masked is as far below as it gets */
+#define BESIDE_ROWS	32u	/* of a tile with several key-value heads */
 #define TINY		0x1p-120f	/* of a sum: rows of which nothing counts become 0 */
 
 enum { Q, K, V, MASK, SINKS, SLOPES, OUT, ALSO, TENSORS };
@@ -38,8 +44,9 @@ struct gen {
 	struct kiln_asm *as;
 	const struct attend *at;
 	uint32_t heads;			/* of queries for each key-value head */
-	uint32_t n, keys, dk, dv;
+	uint32_t n, keys, dk, dv;	/* dk and dv of all key-value heads of a tile */
 	bool packed;			/* all heads in a tile */
+	uint32_t beside;		/* key-value heads in a tile */
 	unsigned int addr[TENSORS];	/* Sync: of the tile */
 	unsigned int k, v, mask;	/* of the chunk */
 	uint32_t m, segments, segment;	/* queries of a tile, heads in it, queries of each */
@@ -154,23 +161,69 @@ static void transposed(struct gen *g, uint32_t dst, uint32_t step, uint32_t src,
 	}
 }
 
+/* Rows of a tile that one transfer moves: queries of a head, or of several heads their only one */
+struct rows {
+	uint32_t first, count;
+	int64_t offset, step;		/* bytes in memory */
+};
+
+static uint32_t transfers(const struct gen *g, uint32_t heads)
+{
+	return g->segment > 1 ? g->segments : g->segments / heads;
+}
+
+/* The i-th of the transfers that take up to so many heads at once */
+static struct rows rows_of(const struct gen *g, unsigned int t, uint32_t heads, uint32_t i)
+{
+	int64_t head = step_of(g, t, 1);
+
+	if (g->segment > 1)
+		return (struct rows) { i * g->segment, g->segment, i * head, step_of(g, t, 2) };
+	return (struct rows) { i * heads, heads, i * heads * head, head };
+}
+
+/* What all heads have of t, width elements from reg on, to dst */
+static void load_heads(struct gen *g, unsigned int t, uint32_t dst, uint32_t width, unsigned int reg)
+{
+	for (uint32_t i = 0; i < transfers(g, g->segments); i++) {
+		struct rows r = rows_of(g, t, g->segments, i);
+
+		load_raw(g, t, RING_Q, dst, r.first, r.count, width, reg, r.offset, r.step);
+	}
+}
+
+/* Heads that have the same part of a wide head */
+static uint32_t together(const struct gen *g)
+{
+	return g->segments / g->beside;
+}
+
+/* The part that the i-th transfer of q or out is of */
+static uint32_t part_of(const struct gen *g, uint32_t i)
+{
+	return i * g->beside / transfers(g, together(g));
+}
+
 /* Queries, transposed, and what belongs to them. */
 static void load_queries(struct gen *g)
 {
-	uint32_t i;
+	enum kiln_dtype type = unit_of(g->at->t[Q].type);
+	uint32_t part = g->dk / g->beside, i;
 
-	for (i = 0; i < g->segments; i++) {
-		uint32_t first = i * g->segment;
-
-		load_raw(g, Q, RING_Q, g->raw, first, g->segment, g->dk, g->addr[Q],
-			 i * step_of(g, Q, 1), step_of(g, Q, 2));
-		if (g->at->t[SINKS].addr)
-			load_raw(g, SINKS, RING_Q, g->sink, first, g->segment, 1, g->addr[SINKS],
-				 i * step_of(g, SINKS, 1), 0);
-		if (g->at->t[SLOPES].addr)
-			load_raw(g, SLOPES, RING_Q, g->slope, first, g->segment, 1, g->addr[SLOPES],
-				 i * step_of(g, SLOPES, 1), 0);
+	if (g->beside > 1) {
+		seq_on(&g->s, KILN_VECTOR);
+		kiln_asm_memset(g->as, KILN_VECTOR, sbuf(g->m, type, g->raw, g->dk), 0);
 	}
+	for (i = 0; i < transfers(g, together(g)); i++) {
+		struct rows r = rows_of(g, Q, together(g), i);
+
+		load_raw(g, Q, RING_Q, g->raw + part_of(g, i) * part * kiln_dtype_bytes(type), r.first,
+			 r.count, part, g->addr[Q], r.offset, r.step);
+	}
+	if (g->at->t[SINKS].addr)
+		load_heads(g, SINKS, g->sink, 1, g->addr[SINKS]);
+	if (g->at->t[SLOPES].addr)
+		load_heads(g, SLOPES, g->slope, 1, g->addr[SLOPES]);
 	converted(g, Q, g->m, g->dk, g->q);
 	transposed(g, g->qt, PART * 2, g->q, 0, g->m, g->dk);
 	seq_on(&g->s, KILN_VECTOR);
@@ -241,9 +294,7 @@ static void make_scores(struct gen *g, uint32_t keys)
 	if (!at->t[MASK].addr)
 		return;
 	seq_settle(&g->s);
-	for (i = 0; i < g->segments; i++)
-		load_raw(g, MASK, RING_Q, g->bias, i * g->segment, g->segment, keys, g->mask,
-			 i * step_of(g, MASK, 1), step_of(g, MASK, 2));
+	load_heads(g, MASK, g->bias, keys, g->mask);
 	seq_on(&g->s, KILN_VECTOR);
 	if (at->t[SLOPES].addr)
 		kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, score, mask, KILN_ALU_MULTIPLY,
@@ -345,12 +396,15 @@ static void take_sink(struct gen *g)
 static void store(struct gen *g, unsigned int t, uint32_t from)
 {
 	enum kiln_dtype type = kiln_type_dtype(g->at->t[t].type);
+	uint32_t es = kiln_dtype_bytes(type), part = g->dv / g->beside;
 
-	for (uint32_t i = 0; i < g->segments; i++)
-		seq_dma(&g->s, RING_OUT,
-			kiln_dram(g->addr[t], i * step_of(g, t, 1),
-				  step_of(g, t, 2) / kiln_dtype_bytes(type), 1),
-			kiln_tile1(KILN_SBUF, type, i * g->segment, g->segment, from, g->dv));
+	for (uint32_t i = 0; i < transfers(g, together(g)); i++) {
+		struct rows r = rows_of(g, t, together(g), i);
+
+		seq_dma(&g->s, RING_OUT, kiln_dram(g->addr[t], r.offset, r.step / es, 1),
+			kiln_tile1(KILN_SBUF, type, r.first, r.count,
+				   from + part_of(g, i) * part * es, part));
+	}
 }
 
 static void tile(struct gen *g, uint32_t segments, uint32_t segment)
@@ -429,14 +483,28 @@ static void head(struct gen *g)
 static void key_head(struct gen *g)
 {
 	if (g->packed) {
-		tile(g, g->heads, g->n);
-		step_queries(g, 1, g->heads);
+		tile(g, g->beside * g->heads, g->n);
+		step_queries(g, 1, g->beside * g->heads);
 		return;
 	}
 	seq_loop(&g->s, g->heads);
 	head(g);
 	step_queries(g, 1, 1);
 	seq_loop_end(&g->s);
+}
+
+/* How many key-value heads go into a tile: as many as lie beside each other and fit */
+static uint32_t heads_beside(const struct gen *g)
+{
+	const struct kiln_tensor *k = &g->at->t[K], *v = &g->at->t[V];
+	uint32_t beside = kiln_min(BESIDE_ROWS / (g->heads * g->n),
+				   MAX_DIM / (g->dk > g->dv ? g->dk : g->dv));
+
+	if (k->stride[1] != k->dim[3] || v->stride[1] != v->dim[3])
+		return 1;
+	while (beside > 1 && k->dim[1] % beside)
+		beside--;
+	return beside ? beside : 1;
 }
 
 static int make(struct kiln_asm *as, unsigned int generation, const void *shape)
@@ -451,6 +519,9 @@ static int make(struct kiln_asm *as, unsigned int generation, const void *shape)
 
 	(void)generation;	/* fits into the smallest */
 	g->packed = g->n * g->heads <= PART;
+	g->beside = heads_beside(g);
+	g->dk *= g->beside;
+	g->dv *= g->beside;
 	g->raw = take(&top, MAX_DIM * 4);
 	g->expand = take(&top, MAX_DIM * 4 * DEQUANT_SCRATCH);
 	g->q = take(&top, MAX_DIM * 2);
@@ -479,9 +550,9 @@ static int make(struct kiln_asm *as, unsigned int generation, const void *shape)
 	g->mask = kiln_asm_reg(as, KILN_SYNC);
 
 	seq_loop(&g->s, at->t[Q].dim[0]);
-	seq_loop(&g->s, at->t[K].dim[1]);
+	seq_loop(&g->s, at->t[K].dim[1] / g->beside);
 	key_head(g);
-	step_keys(g, 1, 1);
+	step_keys(g, 1, g->beside);
 	seq_loop_end(&g->s);
 	step_keys(g, 1, -(int64_t)at->t[K].dim[1]);
 	step_queries(g, 1, -(int64_t)at->t[Q].dim[1]);
