@@ -240,8 +240,12 @@ static inline void tile_prefetch(const struct tile *tile, uint32_t p, const bool
 		const uint8_t *run = tile->base + p * tile->pitch +
 				     (d ? i * tile->stride[0] * (int64_t)tile->esize : 0);
 
+		/* what it is for has to be a constant, also where nothing is inlined */
 		for (uint32_t at = 0; at < bytes; at += 64)
-			__builtin_prefetch(run + at, write);
+			if (write)
+				__builtin_prefetch(run + at, 1);
+			else
+				__builtin_prefetch(run + at, 0);
 	}
 }
 /* An instruction and its operands; absent ones, and patterns of terms, have no base. */
