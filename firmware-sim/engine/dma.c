@@ -401,10 +401,9 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	return KILN_ST_OK;
 }
 
-/* The row that each partition of a gather or scatter goes to, of those that stand in op. */
-static enum kiln_status load_rows(struct kiln_core *core, const struct stream *s,
-				  const struct kiln_operand *op, uint32_t partitions,
-				  int64_t row[KILN_PARTITIONS])
+enum kiln_status kiln_dma_rows(struct kiln_core *core, const struct stream *s,
+			       const struct kiln_operand *op, uint32_t partitions,
+			       int64_t row[KILN_PARTITIONS])
 {
 	struct side list, words = { .sbuf = (uint8_t *)core->row[0] };
 	struct loop loop = { .n = partitions, .dst = sizeof(uint32_t) };
@@ -450,7 +449,7 @@ static enum kiln_status by_index(struct kiln_core *core, struct stream *s,
 	if (!gather)
 		kiln_loan_settle(core, NULL);
 	if (status == KILN_ST_OK && !core->time_only)
-		status = load_rows(core, s, &insn->src[1], op->partitions, row);
+		status = kiln_dma_rows(core, s, &insn->src[1], op->partitions, row);
 	if (status != KILN_ST_OK)
 		return status;
 	set_side(core, s, op, &tile, esize, &here, tile_step);

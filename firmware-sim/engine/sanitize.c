@@ -2,12 +2,14 @@
 /*
  * The race sanitizer.
  *
- * A core has 21 threads: five engines, and the rings, each of which does its
- * transfers in order. Every thread has a vector clock. A post carries that of
- * whoever posts, a wait joins those of the posts that it takes, a transfer
- * joins its issuer's. Two accesses to the same bytes, one of them writing, are
- * a race unless the later one's clock knows of the earlier one, whatever
- * happened to come first this time.
+ * The threads of a core: five engines, and for each engine the transfers that
+ * it starts on each ring. Every thread has a vector clock. A post carries that
+ * of whoever posts, a wait joins those of the posts that it cannot have done
+ * without, a transfer joins its issuer's. A ring does its transfers in order:
+ * one knows of those of another engine whose start its own issuer knows of.
+ * Two accesses to the same bytes, one of them writing, are a race unless the
+ * later one's clock knows of the earlier one, whatever happened to come first
+ * this time.
  *
  * Accesses are kept as they are written in instructions, as patterns: one for
  * each thread, place and kind, the last, which the next one replaces. Those
@@ -15,13 +17,14 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/sanitize.h"
 #include "engine/state.h"
 #include "kiln/isa_check.h"
 
-#define THREADS		(KILN_ENGINES + KILN_DMA_RINGS)
+#define THREADS		(KILN_ENGINES + KILN_ENGINES * KILN_DMA_RINGS)
 #define POSTS		64	/* of a semaphore that are told apart */
 #define ACCESSES	4096	/* that are remembered */
 #define REPORTS		32	/* of a job */
@@ -54,14 +57,21 @@ struct access {
 	struct pattern pattern;
 };
 
+/* Posts of a semaphore, the earliest first, but for those that every taker knows of. */
 struct posts {
 	uint32_t count;
-	struct {
+	uint32_t taken;			/* units of them */
+	uint8_t taker;			/* the engine that waits for it */
+	struct post {
 		uint64_t time;
 		uint32_t units;
+		uint8_t thread;
 		struct clock clock;
 	} post[POSTS];
 };
+
+#define NOBODY		KILN_ENGINES		/* takers */
+#define SEVERAL		(KILN_ENGINES + 1)
 
 #define PARTS		128	/* of a footprint */
 
@@ -226,7 +236,7 @@ static void put_who(struct line *line, const struct access *a)
 {
 	put(line, "%s[%u]", engine_names[a->engine], a->index);
 	if (a->thread >= KILN_ENGINES)
-		put(line, " on ring %u", a->thread - KILN_ENGINES);
+		put(line, " on ring %u", (a->thread - KILN_ENGINES) % KILN_DMA_RINGS);
 }
 
 /* ------------------------------------------------------------------ clocks -- */
@@ -244,11 +254,33 @@ static bool is_transfer(const struct kiln_insn *insn)
 	return !kiln_is_sequencer(insn->opcode) && insn->opcode < KILN_OP_LOAD_STATIONARY;
 }
 
+static unsigned int ring_thread(unsigned int engine, unsigned int ring)
+{
+	return KILN_ENGINES + engine * KILN_DMA_RINGS + ring;
+}
+
 static unsigned int thread_of(const struct kiln_core *core, const struct stream *s,
 			      const struct kiln_insn *insn)
 {
-	return is_transfer(insn) ? (unsigned int)KILN_ENGINES + insn->func :
-				   (unsigned int)(s - core->stream);
+	unsigned int engine = s - core->stream;
+
+	return is_transfer(insn) ? ring_thread(engine, insn->func) : engine;
+}
+
+/* A transfer begins, at a time of its issuer: who knows of that knows of the transfer. */
+static void begin_transfer(struct sanitizer *z, unsigned int engine, unsigned int ring)
+{
+	struct clock *issuer = &z->clock[engine];
+	struct clock *own = &z->clock[ring_thread(engine, ring)];
+
+	join(own, issuer);
+	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
+		uint32_t *at = &own->at[ring_thread(e, ring)];
+
+		if (e != engine && issuer->at[e] > *at)
+			*at = issuer->at[e];
+	}
+	own->at[ring_thread(engine, ring)] = ++issuer->at[engine];
 }
 
 void kiln_sanitize_start(struct kiln_core *core)
@@ -256,8 +288,10 @@ void kiln_sanitize_start(struct kiln_core *core)
 	struct sanitizer *z = of(core);
 
 	memset(z->clock, 0, sizeof(z->clock));
-	for (unsigned int i = 0; i < KILN_SEMAPHORES; i++)
-		z->sem[i].count = 0;
+	for (unsigned int i = 0; i < KILN_SEMAPHORES; i++) {
+		z->sem[i].count = z->sem[i].taken = 0;
+		z->sem[i].taker = NOBODY;
+	}
 	z->accesses = z->tick = z->reports = 0;
 	z->dropped = z->merged = z->more = 0;
 	z->footprint.count = 0;
@@ -272,27 +306,83 @@ void kiln_sanitize_scrub(struct kiln_core *core)
 	memset(z->psum, 0, sizeof(z->psum));
 }
 
+static void drop_post(struct posts *p, uint32_t at)
+{
+	p->count--;
+	memmove(p->post + at, p->post + at + 1, (p->count - at) * sizeof(p->post[0]));
+}
+
+/* The earliest posts go, and to (if anybody) knows of them. */
+static void take_first(struct posts *p, uint32_t units, struct clock *to)
+{
+	while (units && p->count) {
+		uint32_t n = p->post[0].units < units ? p->post[0].units : units;
+
+		if (to)
+			join(to, &p->post[0].clock);
+		units -= n;
+		p->post[0].units -= n;
+		if (!p->post[0].units)
+			drop_post(p, 0);
+	}
+}
+
+/* Units that may have been there although this post, and so what comes after it, was not. */
+static uint64_t units_without(const struct posts *p, const struct post *post)
+{
+	uint64_t units = 0;
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		const struct post *q = &p->post[i];
+
+		if (q->clock.at[post->thread] < post->clock.at[post->thread])
+			units += q->units;
+	}
+	return units;
+}
+
+/* Of the units that were taken until now, who must have posted some? */
+static void take_certain(struct posts *p, struct clock *to)
+{
+	for (uint32_t i = 0, n; i < p->count;) {
+		if (units_without(p, &p->post[i]) >= p->taken) {
+			i++;
+			continue;
+		}
+		/* What went before this one is certain, too: look from the start again. */
+		join(to, &p->post[i].clock);
+		n = p->post[i].units < p->taken ? p->post[i].units : p->taken;
+		p->taken -= n;
+		p->post[i].units -= n;
+		if (!p->post[i].units)
+			drop_post(p, i);
+		i = 0;
+	}
+}
+
 void kiln_sanitize_take(struct kiln_core *core, const struct stream *s,
 			const struct kiln_sync wait[2])
 {
 	struct sanitizer *z = of(core);
+	uint8_t engine = s - core->stream;
 
 	for (unsigned int i = 0; i < 2; i++) {
 		struct posts *p = &z->sem[wait[i].sem];
-		uint32_t units = wait[i].value, gone = 0;
 
-		while (units && gone < p->count) {
-			uint32_t n = p->post[gone].units < units ? p->post[gone].units : units;
-
-			join(&z->clock[s - core->stream], &p->post[gone].clock);
-			units -= n;
-			p->post[gone].units -= n;
-			if (!p->post[gone].units)
-				gone++;
+		if (!wait[i].value)
+			continue;
+		if (p->taker == NOBODY) {
+			p->taker = engine;
+		} else if (p->taker != engine && p->taker != SEVERAL) {
+			/* Who took which of them cannot be told: as it was this time. */
+			take_first(p, p->taken, NULL);
+			p->taker = SEVERAL;
 		}
-		if (gone) {
-			p->count -= gone;
-			memmove(p->post, p->post + gone, p->count * sizeof(p->post[0]));
+		if (p->taker == SEVERAL) {
+			take_first(p, wait[i].value, &z->clock[engine]);
+		} else {
+			p->taken += wait[i].value;
+			take_certain(p, &z->clock[engine]);
 		}
 	}
 }
@@ -301,7 +391,8 @@ void kiln_sanitize_post(struct kiln_core *core, const struct stream *s,
 			const struct kiln_insn *insn, uint64_t time)
 {
 	struct sanitizer *z = of(core);
-	const struct clock *clock = &z->clock[thread_of(core, s, insn)];
+	unsigned int thread = thread_of(core, s, insn);
+	struct clock *clock = &z->clock[thread];
 
 	for (unsigned int i = 0; i < 2; i++) {
 		struct posts *p = &z->sem[insn->post[i].sem];
@@ -320,9 +411,12 @@ void kiln_sanitize_post(struct kiln_core *core, const struct stream *s,
 		memmove(&p->post[at + 1], &p->post[at], (p->count - at) * sizeof(p->post[0]));
 		p->post[at].time = time;
 		p->post[at].units = insn->post[i].value;
+		p->post[at].thread = thread;
 		p->post[at].clock = *clock;
 		p->count++;
 	}
+	if (thread < KILN_ENGINES)	/* what comes now is after it */
+		clock->at[thread]++;
 }
 
 /* ---------------------------------------------------------------- patterns -- */
@@ -370,7 +464,7 @@ static bool any_run(const struct pattern *p, unsigned int loop, uint64_t base,
 	return false;
 }
 
-static uint64_t runs(const struct pattern *p)
+static uint64_t run_count(const struct pattern *p)
 {
 	uint64_t n = 1;
 
@@ -385,12 +479,16 @@ static bool overlap(const struct access *a, const struct access *b)
 	    a->partition >= b->partition + b->partitions ||
 	    b->partition >= a->partition + a->partitions)
 		return false;
-	if (runs(&a->pattern) > runs(&b->pattern))
+	if (run_count(&a->pattern) > run_count(&b->pattern))
 		return any_run(&b->pattern, 0, b->pattern.base, &a->pattern);
 	return any_run(&a->pattern, 0, a->pattern.base, &b->pattern);
 }
 
-/* Loops outermost first, steps in bytes; those that go backwards are turned around. */
+/*
+ * Loops outermost first, steps in bytes. It is the set that counts: loops that
+ * go backwards are turned around, those that stay are left out, and long steps
+ * come first, so that a matrix turned over is the same few runs.
+ */
 static void set_pattern(struct access *a, uint64_t base, unsigned int loops, const uint32_t *n,
 			const int64_t *step, uint32_t esize)
 {
@@ -400,13 +498,19 @@ static void set_pattern(struct access *a, uint64_t base, unsigned int loops, con
 	p->base = base;
 	p->run = esize;
 	for (unsigned int i = 0; i < loops; i++) {
-		if (n[i] == 1)
+		uint64_t bytes = step[i] < 0 ? -step[i] : step[i];
+		unsigned int at;
+
+		if (n[i] == 1 || !bytes)
 			continue;
-		p->n[p->loops] = n[i];
-		p->step[p->loops] = step[i] < 0 ? -step[i] : step[i];
 		if (step[i] < 0)
 			p->base += (int64_t)(n[i] - 1) * step[i];
-		p->loops++;
+		for (at = p->loops++; at && p->step[at - 1] < bytes; at--) {
+			p->n[at] = p->n[at - 1];
+			p->step[at] = p->step[at - 1];
+		}
+		p->n[at] = n[i];
+		p->step[at] = bytes;
 	}
 	/* What follows one another is one run. */
 	while (p->loops && p->step[p->loops - 1] == p->run &&
@@ -666,48 +770,62 @@ static bool same_bank(const struct access *a, const struct access *b)
 	       b->partition < a->partition + a->partitions;
 }
 
-static void note(struct kiln_core *core, const struct stream *s, const struct kiln_insn *insn,
-		 struct access *a, bool write)
+/* What one operand of an instruction touches: one access, or, of rows, several. */
+static void note_all(struct kiln_core *core, const struct stream *s,
+		     const struct kiln_insn *insn, struct access *all, uint32_t n, bool write)
 {
 	struct sanitizer *z = of(core);
-	const struct clock *clock;
+	unsigned int thread = thread_of(core, s, insn);
+	const struct clock *clock = &z->clock[thread];
 	struct access *place = NULL;
 
-	a->thread = thread_of(core, s, insn);
-	a->engine = s - core->stream;
-	a->index = insn - s->insn;
-	a->write = write;
-	clock = &z->clock[a->thread];
-	a->at = clock->at[a->thread];
-	if (a->space == KILN_DRAM)
-		note_footprint(&z->footprint, a, insn);
-	else if (!write)
-		check_written(core, s, insn, a);
+	for (struct access *a = all; a < all + n; a++) {
+		a->thread = thread;
+		a->engine = s - core->stream;
+		a->index = insn - s->insn;
+		a->write = write;
+		a->at = clock->at[thread];
+		if (a->space == KILN_DRAM)
+			note_footprint(&z->footprint, a, insn);
+		else if (!write)
+			check_written(core, s, insn, a);
+	}
 	for (uint32_t i = 0; i < z->accesses; i++) {
 		struct access *b = &z->access[i];
 
-		if (b->thread == a->thread) {
-			if (!place && same_place(a, b))
+		if (b->thread == thread) {
+			if (n == 1 && !place && same_place(all, b))
 				place = b;
 			continue;
 		}
 		if (!(write || b->write) || clock->at[b->thread] >= b->at)
 			continue;
-		if (overlap(a, b))
-			race(core, s, insn, a, b, "race");
-		else if (write && b->write && same_bank(a, b))
-			race(core, s, insn, a, b, "bank collision");
+		for (struct access *a = all; a < all + n; a++) {
+			if (overlap(a, b))
+				race(core, s, insn, a, b, "race");
+			else if (write && b->write && same_bank(a, b))
+				race(core, s, insn, a, b, "bank collision");
+		}
 	}
-	if (write && a->space != KILN_DRAM) {
-		for (unsigned int p = a->partition; p < a->partition + a->partitions; p++)
-			each_run(written(z, a->space, p), &a->pattern, 0, a->pattern.base, true);
+	for (struct access *a = all; a < all + n; a++) {
+		if (write && a->space != KILN_DRAM)
+			for (unsigned int p = a->partition; p < a->partition + a->partitions; p++)
+				each_run(written(z, a->space, p), &a->pattern, 0, a->pattern.base,
+					 true);
+		if (!place) {
+			if (z->accesses == ACCESSES || ++z->tick > ACCESSES / 8)
+				make_room(core);
+			place = &z->access[z->accesses++];
+		}
+		*place = *a;
+		place = NULL;
 	}
-	if (!place) {
-		if (z->accesses == ACCESSES || ++z->tick > ACCESSES / 8)
-			make_room(core);
-		place = &z->access[z->accesses++];
-	}
-	*place = *a;
+}
+
+static void note(struct kiln_core *core, const struct stream *s, const struct kiln_insn *insn,
+		 struct access *a, bool write)
+{
+	note_all(core, s, insn, a, 1, write);
 }
 
 /* ---------------------------------------------------------------- accesses -- */
@@ -773,6 +891,50 @@ static void note_side(struct kiln_core *core, const struct stream *s,
 		note_tile(core, s, insn, op, write);
 }
 
+static int by_row(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Rows whose numbers are data: in order, those at equal distances as one access. */
+static void note_rows(struct kiln_core *core, const struct stream *s,
+		      const struct kiln_insn *insn, const struct kiln_operand *op,
+		      const struct kiln_operand *shape, bool write)
+{
+	uint64_t base = s->reg[op->dram.base] + (int64_t)op->dram.offset;
+	uint64_t limit = s->reg[insn->func1], fault = core->fault_addr;
+	uint32_t n[4], esize = kiln_dtype_bytes(shape->dtype), rows = 0, runs = 0, count;
+	struct access access[KILN_PARTITIONS];
+	int64_t row[KILN_PARTITIONS], step[4];
+	bool known;
+
+	known = kiln_dma_rows(core, s, &insn->src[1], shape->partitions, row) == KILN_ST_OK;
+	core->fault_addr = fault;
+	if (!known || core->time_only)
+		return;
+	for (unsigned int p = 0; p < shape->partitions; p++)
+		if (!insn->func1 || (uint64_t)row[p] < limit)
+			row[rows++] = row[p];
+	qsort(row, rows, sizeof(row[0]), by_row);
+	for (unsigned int d = 0; d < shape->ndim; d++) {
+		n[d + 1] = shape->size[d];
+		step[d + 1] = (int64_t)op->dram.step[d + 1] * esize;
+	}
+	for (uint32_t i = 0; i < rows; i += count) {
+		for (count = 1; i + count < rows; count++)
+			if (count > 1 && row[i + count] - row[i + count - 1] != row[i + 1] - row[i])
+				break;
+		n[0] = count;
+		step[0] = count > 1 ? (row[i + 1] - row[i]) * op->dram.step[0] * esize : 0;
+		access[runs] = (struct access){ .space = KILN_DRAM, .partitions = 1 };
+		set_pattern(&access[runs++], base + row[i] * (op->dram.step[0] * (int64_t)esize),
+			    shape->ndim + 1, n, step, esize);
+	}
+	note_all(core, s, insn, access, runs, write);
+}
+
 static void note_transfer(struct kiln_core *core, const struct stream *s,
 			  const struct kiln_insn *insn)
 {
@@ -797,7 +959,6 @@ static void note_transfer(struct kiln_core *core, const struct stream *s,
 		note_tile(core, s, insn, &insn->dst, true);
 		break;
 	default:
-		/* Which rows is in the data; the list of them and the tile are seen. */
 		index = insn->src[1];
 		if (index.space == KILN_SBUF) {
 			note_tile(core, s, insn, &index, false);
@@ -808,11 +969,15 @@ static void note_transfer(struct kiln_core *core, const struct stream *s,
 			note_dram(core, s, insn, &index, &turned, false);
 		}
 		if (insn->opcode == KILN_OP_DMA_GATHER) {
+			note_rows(core, s, insn, &insn->src[0], shape, false);
 			if (adds)
 				note_tile(core, s, insn, &insn->dst, false);
 			note_tile(core, s, insn, &insn->dst, true);
 		} else {
 			note_tile(core, s, insn, &insn->src[0], false);
+			if (adds)
+				note_rows(core, s, insn, &insn->dst, shape, false);
+			note_rows(core, s, insn, &insn->dst, shape, true);
 		}
 		break;
 	}
@@ -856,14 +1021,12 @@ void kiln_sanitize_access(struct kiln_core *core, const struct stream *s,
 			  const struct kiln_insn *insn)
 {
 	struct sanitizer *z = of(core);
-	unsigned int thread = thread_of(core, s, insn);
 
 	if (is_transfer(insn)) {
-		join(&z->clock[thread], &z->clock[s - core->stream]);
-		z->clock[thread].at[thread]++;
+		begin_transfer(z, s - core->stream, insn->func);
 		note_transfer(core, s, insn);
 	} else {
-		z->clock[thread].at[thread]++;
+		z->clock[s - core->stream].at[s - core->stream]++;
 		note_compute(core, s, insn);
 	}
 }

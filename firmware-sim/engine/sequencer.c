@@ -282,8 +282,6 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 				continue;
 			}
 			s->ready = true;
-			if (core->sanitizer)
-				kiln_sanitize_take(core, s, insn->wait);
 			if (time > s->now) {	/* others come first */
 				s->waited = time - s->now;
 				s->now = time;
@@ -291,6 +289,8 @@ enum kiln_status kiln_streams_run(struct kiln_core *core, enum kiln_engine *engi
 			}
 		}
 		s->ready = false;
+		if (core->sanitizer)
+			kiln_sanitize_take(core, s, insn->wait);
 
 		cost = kiln_time_insn(core->generation, e, insn);
 		if (kiln_rules[insn->opcode].engines == KILN_ON_T)

@@ -293,6 +293,11 @@ kiln_exec_fn kiln_exec_load_stationary, kiln_exec_matmul, kiln_exec_transpose;
 kiln_exec_fn kiln_exec_dma_copy, kiln_exec_dma_gather, kiln_exec_dma_scatter,
 	     kiln_exec_dma_transpose;
 
+/* dma.c: the row that each partition of a gather or scatter goes to, of those that stand in op. */
+enum kiln_status kiln_dma_rows(struct kiln_core *core, const struct stream *s,
+			       const struct kiln_operand *op, uint32_t partitions,
+			       int64_t row[KILN_PARTITIONS]);
+
 /* tensor.c: nothing is loaded; no moving matrix is packed. */
 /* The same with the operands where they lie. */
 typedef enum kiln_status kiln_compute_fn(struct kiln_core *core, const struct tiles *t);
