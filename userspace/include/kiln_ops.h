@@ -51,6 +51,13 @@ enum kiln_type {
 	KILN_TYPE_Q1_0	= 47,	/* of 128 */
 	KILN_TYPE_Q2_0	= 48,	/* of 64: */
 	KILN_TYPE_NVFP4	= 49,
+	KILN_TYPE_IQ2_XXS = 50,	/* of 256: */
+	KILN_TYPE_IQ2_XS = 51,
+	KILN_TYPE_IQ2_S	= 52,
+	KILN_TYPE_IQ3_XXS = 53,
+	KILN_TYPE_IQ3_S	= 54,
+	KILN_TYPE_IQ1_S	= 55,
+	KILN_TYPE_IQ1_M	= 56,
 };
 
 /*

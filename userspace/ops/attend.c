@@ -656,8 +656,9 @@ int kiln_attend(struct kiln_ops *ops, const struct kiln_attend *attend, kiln_don
 
 		if (i > V && i != OUT && !a.t[i].addr)
 			continue;
-		if (!known_type(a.t[i].type) && !(blocks && quantised(a.t[i].type)))
-			return kiln_error(-ENOTSUP, "attend: type %d of %s: F32, BF16 or F16, of k and v quantised ones, too",
+		if (!known_type(a.t[i].type) && !(blocks && quantised(a.t[i].type) &&
+						     !has_grid(a.t[i].type)))
+			return kiln_error(-ENOTSUP, "attend: type %d of %s: F32, BF16 or F16, of k and v quantised ones, too, but IQ1 to IQ3",
 					  (int)a.t[i].type, name[i]);
 		err = nd_tensor("attend", name[i], &a.t[i]);
 		if (err)

@@ -14,6 +14,7 @@
 struct copy {
 	struct nd nd;
 	enum kiln_type from, to;
+	uint64_t grid;			/* of from */
 };
 
 static void convert(struct nd_tile *t, const void *op)
@@ -28,7 +29,7 @@ static void expand(struct nd_tile *t, const void *op)
 	struct dequant dq = {
 		.type = copy->from, .p = t->p, .blocks = nd_points(t),
 		.src = nd_offset(t, 0), .dst = nd_offset(t, 1), .tmp = nd_tmp_offset(t, 0),
-		.dst_type = copy->nd.dtype[1], .reg = nd_reg(t),
+		.dst_type = copy->nd.dtype[1], .reg = nd_reg(t), .grid = copy->grid,
 	};
 
 	dequantise(t->as, &dq);
@@ -229,6 +230,8 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 				 a.dim[0], a.dim[1], a.dim[2], a.dim[3], b.dim[0], b.dim[1],
 				 b.dim[2], b.dim[3]);
 	}
+	if (!err)
+		err = dequant_grid(ops, a.type, &copy.grid);
 	if (err)
 		return err;
 	return run(ops, &copy, a.addr, b.addr, done, user);

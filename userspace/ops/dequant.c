@@ -24,6 +24,16 @@
  *	Q1_0	d, q[16]: 128 signs
  *	Q2_0	d, q[16]: 64 times two bits
  *	NVFP4	s[4]: fp8 for 16 elements each; q[32]: 8 low halves, 8 high ones
+ *
+ * and, where q is places in a table of eight (IQ3: four) values, h their upper bits, g signs:
+ *
+ *	IQ2_XXS	d, 8 times: q[4], 4 times seven bits of g, scale
+ *	IQ2_XS	d, q[32] of nine bits with seven of g, s[8]
+ *	IQ2_S	d, q[32], g[32], h[8], s[8]
+ *	IQ3_XXS	d, q[64], 8 times: 4 times seven bits of g, scale
+ *	IQ3_S	d, q[64], h[8], g[32], s[4]
+ *	IQ1_S	d, q[32], h[8] of 4 times three bits, scale, sign of what is added
+ *	IQ1_M	q[32], h[16]: two times three bits, sign; s[8]: scales of three bits, d in the upper ones
  */
 #include <string.h>
 
@@ -41,6 +51,10 @@ struct kiln_block kiln_type_block(enum kiln_type type)
 		[KILN_TYPE_IQ4_XS] = { 256, 136 }, [KILN_TYPE_TQ1_0] = { 256, 54 },
 		[KILN_TYPE_TQ2_0] = { 256, 66 }, [KILN_TYPE_Q1_0] = { 128, 18 },
 		[KILN_TYPE_Q2_0] = { 64, 18 }, [KILN_TYPE_NVFP4] = { 64, 36 },
+		[KILN_TYPE_IQ2_XXS] = { 256, 66 }, [KILN_TYPE_IQ2_XS] = { 256, 74 },
+		[KILN_TYPE_IQ2_S] = { 256, 82 }, [KILN_TYPE_IQ3_XXS] = { 256, 98 },
+		[KILN_TYPE_IQ3_S] = { 256, 110 }, [KILN_TYPE_IQ1_S] = { 256, 50 },
+		[KILN_TYPE_IQ1_M] = { 256, 56 },
 	};
 
 	return quantised(type) ? block[type] : (struct kiln_block) { 1, type_size(type) };
@@ -489,6 +503,259 @@ static void nvfp4(const struct gen *g)
 		      g->dq->reg));
 }
 
+/* ------------------------------------------------------------------- tables -- */
+
+/*
+ * Numbers of what is looked up stand in wide, n of each block as words. What they
+ * stand for, 256 / n bytes each, goes into value: each is a transfer, of all partitions.
+ */
+static struct kiln_operand places(const struct gen *g, uint32_t n, uint32_t n1, int s1)
+{
+	return kiln_at(kiln_tile3(KILN_SBUF, KILN_U32, 0, g->dq->p, g->wide, g->n, n, n1, s1,
+				  n / n1, s1 == 1 ? n1 : 1), g->dq->reg);
+}
+
+static void look_up(const struct gen *g, uint32_t n)
+{
+	uint32_t width = 256 / n, count = g->n * n, i;
+	struct kiln_operand row = kiln_tile1(KILN_SBUF, KILN_U8, 0, g->dq->p, g->value, width);
+	struct kiln_operand place = kiln_tile1(KILN_SBUF, KILN_U32, 0, g->dq->p, g->wide, 1);
+	unsigned int base = kiln_asm_reg(g->as, KILN_VECTOR), to = kiln_asm_reg(g->as, KILN_VECTOR);
+	unsigned int from = kiln_asm_reg(g->as, KILN_VECTOR), end = kiln_asm_reg(g->as, KILN_VECTOR);
+
+	kiln_asm_movi(g->as, KILN_VECTOR, base, g->dq->grid);
+	kiln_asm_addi(g->as, KILN_VECTOR, to, g->dq->reg, 0);
+	kiln_asm_addi(g->as, KILN_VECTOR, from, g->dq->reg, 0);
+	kiln_asm_addi(g->as, KILN_VECTOR, end, g->dq->reg, count * 4);
+	i = kiln_asm_count(g->as, KILN_VECTOR);
+	kiln_asm_dma_gather(g->as, KILN_VECTOR, DEQUANT_RING, kiln_at(row, to),
+			    kiln_dram(base, 0, width, 1), kiln_at(place, from), 0, 0);
+	kiln_asm_post(g->as, KILN_VECTOR, DEQUANT_SEM, 1);
+	kiln_asm_addi(g->as, KILN_VECTOR, to, to, width);
+	kiln_asm_addi(g->as, KILN_VECTOR, from, from, 4);
+	kiln_asm_blt(g->as, KILN_VECTOR, from, end, i);
+	kiln_asm_wait(g->as, KILN_VECTOR, DEQUANT_SEM, count);
+	kiln_asm_nop(g->as, KILN_VECTOR);
+	kiln_asm_reg_free(g->as, KILN_VECTOR, end);
+	kiln_asm_reg_free(g->as, KILN_VECTOR, from);
+	kiln_asm_reg_free(g->as, KILN_VECTOR, to);
+	kiln_asm_reg_free(g->as, KILN_VECTOR, base);
+}
+
+/*
+ * Scratch of scales has room for bytes to work with, 32 of each block, behind its factors: signs,
+ * upper bits.
+ */
+static struct kiln_operand work(const struct gen *g, uint32_t n1, int s1, uint32_t n2, int s2)
+{
+	return bytes(g, g->scale + g->n * (SCALE_BYTES + 128), 64, n1, s1, n2, s2);
+}
+
+/* Byte i of each group of four, of which groups lie step apart, becomes number l of seven bits. */
+static void seven_bits(const struct gen *g, uint32_t at)
+{
+	struct kiln_operand more = small(g, WORK, 8);
+	uint32_t l;
+
+	for (l = 0; l < 4; l++) {
+		struct kiln_operand to = work(g, 1, 1, 8, 4);
+
+		to.addr += l;
+		bits(g, to, field(g, at + l, 1, 1, 8, at == 6 ? 8 : 4), 0, 127 >> l);
+		if (!l)
+			continue;
+		bits(g, more, field(g, at + l - 1, 1, 1, 8, at == 6 ? 8 : 4), 8 - l, (1 << l) - 1);
+		three(g, to, to, KILN_ALU_MULTIPLY, 1 << l, KILN_ALU_ADD, more);
+	}
+	bits(g, small(g, SCALES, 8), field(g, at + 3, 1, 1, 8, at == 6 ? 8 : 4), 4, 15);
+}
+
+/* The eighth sign, so that there is an even number of them */
+static void eighth_signs(const struct gen *g)
+{
+	struct kiln_operand signs = work(g, 1, 1, 32, 1), odd = signs;
+	uint32_t shift;
+
+	odd.addr += 32;
+	bits(g, odd, signs, 4, 15);
+	two(g, odd, odd, KILN_ALU_BITWISE_XOR, signs);
+	for (shift = 2; shift; shift /= 2) {
+		struct kiln_operand half = bytes(g, g->bit, 32, 1, 1, 32, 1);
+
+		bits(g, half, odd, shift, 255);
+		two(g, odd, odd, KILN_ALU_BITWISE_XOR, half);
+	}
+	bits(g, odd, odd, 0, 1);
+	three(g, signs, odd, KILN_ALU_MULTIPLY, 128, KILN_ALU_ADD, signs);
+}
+
+/* value with the signs that are bits of 32 bytes, times n factors */
+static void signed_values(const struct gen *g, struct kiln_operand signs, uint32_t n)
+{
+	struct kiln_operand value = all(g, KILN_I8, g->value), sign = all(g, KILN_I8, g->bit);
+	uint32_t i;
+
+	for (i = 0; i < 8; i++)
+		bits(g, bytes(g, g->bit + i, 256, 1, 1, 32, 8), signs, i, 1);
+	one(g, sign, sign, KILN_ALU_MULTIPLY, -2, KILN_ALU_ADD, 1);
+	two(g, value, value, KILN_ALU_MULTIPLY, sign);
+	two(g, out(g), value, KILN_ALU_MULTIPLY, factors_of_all(g, 0, n));
+}
+
+/* n factors: (scale + 1 / 2) * d * by */
+static void half_more(const struct gen *g, uint32_t n, float by)
+{
+	struct kiln_operand to = factors(g, 0, n);
+
+	three(g, to, small(g, SCALES, n), KILN_ALU_ADD, 0.5f, KILN_ALU_MULTIPLY, half(g, 0, n));
+	one(g, to, to, KILN_ALU_MULTIPLY, by, KILN_ALU_BYPASS, 0);
+}
+
+/* Halves of n bytes become scales. */
+static void half_scales(const struct gen *g, uint32_t at, uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < 2; i++)
+		bits(g, bytes(g, g->scale + SCALES + i, SCALE_BYTES, 1, 1, n, 2),
+		     field(g, at, 1, 1, n, 1), 4 * i, 15);
+}
+
+static void iq2_xxs(const struct gen *g)
+{
+	kiln_asm_tensor_copy(g->as, KILN_VECTOR, places(g, 32, 8, 4), field(g, 2, 8, 8, 4, 1));
+	look_up(g, 32);
+	seven_bits(g, 6);
+	half_more(g, 8, 0.25f);
+	eighth_signs(g);
+	signed_values(g, work(g, 1, 1, 32, 1), 8);
+}
+
+static void iq2_xs(const struct gen *g)
+{
+	struct kiln_operand signs = work(g, 1, 1, 32, 1);
+
+	bits(g, signs, field(g, 3, 1, 1, 32, 2), 0, 1);
+	three(g, places(g, 32, 1, 32), signs, KILN_ALU_MULTIPLY, 256, KILN_ALU_ADD,
+	      field(g, 2, 1, 1, 32, 2));
+	look_up(g, 32);
+	half_scales(g, 66, 8);
+	half_more(g, 16, 0.25f);
+	bits(g, signs, field(g, 3, 1, 1, 32, 2), 1, 127);
+	eighth_signs(g);
+	signed_values(g, signs, 16);
+}
+
+static void iq2_s(const struct gen *g)
+{
+	uint32_t l;
+
+	for (l = 0; l < 4; l++) {
+		struct kiln_operand to = work(g, 1, 1, 8, 4);
+
+		to.addr += l;
+		bits(g, to, field(g, 66, 1, 1, 8, 1), 2 * l, 3);
+	}
+	three(g, places(g, 32, 1, 32), work(g, 1, 1, 32, 1), KILN_ALU_MULTIPLY, 256, KILN_ALU_ADD,
+	      field(g, 2, 1, 1, 32, 1));
+	look_up(g, 32);
+	half_scales(g, 74, 8);
+	half_more(g, 16, 0.25f);
+	signed_values(g, field(g, 34, 1, 1, 32, 1), 16);
+}
+
+static void iq3_xxs(const struct gen *g)
+{
+	kiln_asm_tensor_copy(g->as, KILN_VECTOR, places(g, 64, 1, 64), field(g, 2, 1, 1, 64, 1));
+	look_up(g, 64);
+	seven_bits(g, 66);
+	half_more(g, 8, 0.5f);
+	eighth_signs(g);
+	signed_values(g, work(g, 1, 1, 32, 1), 8);
+}
+
+static void iq3_s(const struct gen *g)
+{
+	struct kiln_operand to = factors(g, 0, 8);
+	uint32_t i;
+
+	for (i = 0; i < 8; i++)
+		bits(g, bytes(g, g->bit + i, 64, 1, 1, 8, 8), field(g, 66, 1, 1, 8, 1), i, 1);
+	three(g, places(g, 64, 1, 64), bytes(g, g->bit, 64, 1, 1, 64, 1), KILN_ALU_MULTIPLY, 256,
+	      KILN_ALU_ADD, field(g, 2, 1, 1, 64, 1));
+	look_up(g, 64);
+	half_scales(g, 106, 4);
+	one(g, to, small(g, SCALES, 8), KILN_ALU_MULTIPLY, 2, KILN_ALU_ADD, 1);
+	two(g, to, to, KILN_ALU_MULTIPLY, half(g, 0, 8));
+	signed_values(g, field(g, 74, 1, 1, 32, 1), 8);
+}
+
+/* Four numbers of three bits from n pairs of bytes that lie step apart, to `to`, as [n, 4] */
+static void triples(const struct gen *g, struct kiln_operand to, uint32_t at, uint32_t n)
+{
+	struct kiln_operand more = small(g, WORK, n);
+	static const uint8_t from[4][2] = { { 0, 0 }, { 0, 3 }, { 0, 6 }, { 1, 1 } };
+	uint32_t l;
+
+	for (l = 0; l < 4; l++, to.addr++)
+		bits(g, to, field(g, at + from[l][0], 1, 1, n, 2), from[l][1], l == 2 ? 3 : 7);
+	to.addr -= 2;
+	bits(g, more, field(g, at + 1, 1, 1, n, 2), 0, 1);
+	three(g, to, more, KILN_ALU_MULTIPLY, 4, KILN_ALU_ADD, to);
+}
+
+/* Eight times: value and 1, or -1 where one of the n bytes in bit is; n_factors scales */
+static void moved_values(const struct gen *g, struct kiln_operand d, uint32_t n, uint32_t n_factors)
+{
+	struct kiln_operand value = all(g, KILN_I8, g->value), to = factors(g, 0, n_factors);
+	struct kiln_operand by = kiln_at(kiln_tile2(KILN_SBUF, KILN_U8, 0, g->dq->p, g->bit,
+						    g->n * n, 1, 256 / n, 0), g->dq->reg);
+
+	three(g, value, by, KILN_ALU_MULTIPLY, -2, KILN_ALU_ADD, value);
+	one(g, to, small(g, SCALES, n_factors), KILN_ALU_MULTIPLY, 0.25f, KILN_ALU_ADD, 0.125f);
+	two(g, to, to, KILN_ALU_MULTIPLY, d);
+	three(g, out(g), value, KILN_ALU_ADD, 1, KILN_ALU_MULTIPLY,
+	      factors_of_all(g, 0, n_factors));
+}
+
+static void iq1_s(const struct gen *g)
+{
+	triples(g, work(g, 1, 1, 8, 4), 34, 8);
+	three(g, places(g, 32, 1, 32), work(g, 1, 1, 32, 1), KILN_ALU_MULTIPLY, 256, KILN_ALU_ADD,
+	      field(g, 2, 1, 1, 32, 1));
+	look_up(g, 32);
+	bits(g, small(g, SCALES, 8), field(g, 35, 1, 1, 8, 2), 4, 7);
+	bits(g, bytes(g, g->bit, 8, 1, 1, 8, 1), field(g, 35, 1, 1, 8, 2), 7, 1);
+	moved_values(g, half(g, 0, 8), 8, 8);
+}
+
+static void iq1_m(const struct gen *g)
+{
+	struct kiln_operand d = small(g, WORK, 1);
+	uint32_t i;
+
+	for (i = 0; i < 2; i++) {
+		struct kiln_operand to = work(g, 1, 1, 16, 2);
+
+		to.addr += i;
+		bits(g, to, field(g, 32, 1, 1, 16, 1), 4 * i, 7);
+	}
+	three(g, places(g, 32, 1, 32), work(g, 1, 1, 32, 1), KILN_ALU_MULTIPLY, 256, KILN_ALU_ADD,
+	      field(g, 0, 1, 1, 32, 1));
+	look_up(g, 32);
+	triples(g, bytes(g, g->scale + SCALES, SCALE_BYTES, 1, 1, 4, 4), 48, 4);
+	for (i = 0; i < 2; i++) {
+		bits(g, bytes(g, g->bit + i, 32, 1, 1, 16, 2), field(g, 32, 1, 1, 16, 1), 4 * i + 3,
+		     1);
+		/* d: the upper halves of bytes 1, 3, 5 and 7 */
+		bits(g, d, field(g, 49 + 4 * i, 1, 1, 1, 1), 4, 15);
+		bits(g, small(g, WORK + 2, 1), field(g, 51 + 4 * i, 1, 1, 1, 1), 0, 0xf0);
+		two(g, small(g, WORK + 4 + i, 1), small(g, WORK + 2, 1), KILN_ALU_ADD, d);
+	}
+	moved_values(g, kiln_at(kiln_tile2(KILN_SBUF, KILN_F16, 0, g->dq->p, g->scale + WORK + 4,
+					   g->n, SCALE_BYTES / 2, 16, 0), g->dq->reg), 32, 16);
+}
+
 void dequantise(struct kiln_asm *as, const struct dequant *dq)
 {
 	struct kiln_block block = kiln_type_block(dq->type);
@@ -560,6 +827,27 @@ void dequantise(struct kiln_asm *as, const struct dequant *dq)
 		break;
 	case KILN_TYPE_NVFP4:
 		nvfp4(g);
+		break;
+	case KILN_TYPE_IQ2_XXS:
+		iq2_xxs(g);
+		break;
+	case KILN_TYPE_IQ2_XS:
+		iq2_xs(g);
+		break;
+	case KILN_TYPE_IQ2_S:
+		iq2_s(g);
+		break;
+	case KILN_TYPE_IQ3_XXS:
+		iq3_xxs(g);
+		break;
+	case KILN_TYPE_IQ3_S:
+		iq3_s(g);
+		break;
+	case KILN_TYPE_IQ1_S:
+		iq1_s(g);
+		break;
+	case KILN_TYPE_IQ1_M:
+		iq1_m(g);
 		break;
 	default:
 		q6_k(g);

@@ -16,7 +16,19 @@ struct dequant {
 	uint32_t src, dst, tmp;		/* bytes in the partition */
 	enum kiln_dtype dst_type;
 	unsigned int reg;		/* added to all three */
+	uint64_t grid;			/* dequant_grid()'s */
 };
+
+/* Where the table of such a type lies, from which each block looks up its values; 0: it has none. */
+int dequant_grid(struct kiln_ops *ops, enum kiln_type type, uint64_t *addr);
+
+static inline bool has_grid(enum kiln_type type)
+{
+	return type >= KILN_TYPE_IQ2_XXS && type <= KILN_TYPE_IQ1_M;
+}
+
+#define DEQUANT_SEM	160		/* of those that look up */
+#define DEQUANT_RING	12
 
 /* On Vector. */
 void dequantise(struct kiln_asm *as, const struct dequant *dq);

@@ -30,6 +30,7 @@ enum { RING_X = 0, RING_W = 4, RING_OUT = 8 };
 struct linear {
 	struct kiln_tensor t[TENSORS];	/* addresses are not looked at, but for 0: not there */
 	enum kiln_dtype work;
+	uint64_t grid;			/* of w's type */
 };
 
 struct gen {
@@ -86,6 +87,7 @@ static void expand(struct gen *g, unsigned int t, uint32_t rows, uint32_t width,
 		dequantise(g->as, &(struct dequant) {
 			.type = type, .p = rows, .blocks = width / kiln_type_block(type).elements,
 			.src = g->raw, .dst = g->wide, .tmp = g->expand, .dst_type = work,
+			.grid = g->li->grid,
 		});
 	else
 		kiln_asm_tensor_copy(g->as, KILN_VECTOR, sbuf(rows, work, g->wide, width),
@@ -511,6 +513,9 @@ int kiln_linear(struct kiln_ops *ops, const struct kiln_linear *linear, kiln_don
 	if (err)
 		return err;
 	li.work = li.t[W].type == KILN_TYPE_F16 ? KILN_F16 : KILN_BF16;
+	err = dequant_grid(ops, li.t[W].type, &li.grid);
+	if (err)
+		return err;
 	key.word[0] = KILN_OPS_LINEAR;
 	for (i = 0; i < TENSORS; i++) {
 		args[i] = li.t[i].addr;

@@ -101,7 +101,7 @@ struct kiln_block kiln_type_block(enum kiln_type type);
 
 static inline bool quantised(enum kiln_type type)
 {
-	return type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_NVFP4;
+	return type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_IQ1_M;
 }
 
 #endif

@@ -15,6 +15,7 @@ struct by_index {
 	struct nd nd;
 	enum what what;
 	enum kiln_type from, to;
+	uint64_t grid;			/* of from */
 	bool add;
 };
 
@@ -30,7 +31,7 @@ static void body(struct nd_tile *t, const void *op)
 			.type = by->from, .p = t->p, .blocks = nd_points(t),
 			.src = nd_offset(t, X), .dst = nd_offset(t, out),
 			.tmp = nd_tmp_offset(t, 0),
-			.dst_type = by->nd.dtype[out], .reg = nd_reg(t),
+			.dst_type = by->nd.dtype[out], .reg = nd_reg(t), .grid = by->grid,
 		};
 
 		dequantise(t->as, &dq);
@@ -205,6 +206,8 @@ int kiln_get_rows(struct kiln_ops *ops, const struct kiln_get_rows *get, kiln_do
 		err = check_places("get_rows", &t[INDEX], &t[out], &t[X]);
 	if (!err)
 		err = set_blocks("get_rows", &by, &t[X], &t[out], out);
+	if (!err)
+		err = dequant_grid(ops, by.from, &by.grid);
 	if (err)
 		return err;
 	take_rows(&by, X, &t[X]);
