@@ -534,8 +534,11 @@ static void look_up(const struct gen *g, uint32_t n)
 	kiln_asm_addi(g->as, KILN_VECTOR, to, to, width);
 	kiln_asm_addi(g->as, KILN_VECTOR, from, from, 4);
 	kiln_asm_blt(g->as, KILN_VECTOR, from, end, i);
-	kiln_asm_wait(g->as, KILN_VECTOR, DEQUANT_SEM, count);
-	kiln_asm_nop(g->as, KILN_VECTOR);
+	for (; count; count -= i) {
+		i = kiln_min(count, UINT8_MAX);
+		kiln_asm_wait(g->as, KILN_VECTOR, DEQUANT_SEM, i);
+		kiln_asm_nop(g->as, KILN_VECTOR);
+	}
 	kiln_asm_reg_free(g->as, KILN_VECTOR, end);
 	kiln_asm_reg_free(g->as, KILN_VECTOR, from);
 	kiln_asm_reg_free(g->as, KILN_VECTOR, to);
