@@ -13,6 +13,58 @@ static void count_done(void *user, const struct kiln_result *result)
 	completed++;
 }
 
+/* y[i] = x^2 for all i, again and again, with what lies in x then */
+static void lists(struct tensor *x, struct tensor *y)
+{
+	struct kiln_unary square = { .type = KILN_TYPE_F32, .func = KILN_UNARY_SQUARE, .width = N };
+	struct kiln_ops_list *list = NULL, *none = NULL;
+	struct kiln_ops_stats before, after;
+	int res = 0, err = 0;
+
+	completed = 0;
+	kiln_ops_hold(ops);
+	for (int i = 0; i < COUNT && !err; i++) {
+		square.x = x->addr;
+		square.y = y->addr + i * N * 4;
+		err = kiln_unary(ops, &square, count_done, &res);
+	}
+	if (!err)
+		err = kiln_ops_take_list(ops, &list);
+	ok(!err && list && !kiln_pending(queue) && !completed && !kiln_ops_flush(ops),
+	   "a list: %d, %u are pending, nothing is left to flush", err, kiln_pending(queue));
+	kiln_ops_get_stats(ops, &before);
+	for (int round = 1; round <= 3 && !err; round++) {
+		bool same = true;
+
+		for (int i = 0; i < N; i++)
+			((float *)x->map)[i] = i + round;
+		memset(y->map, 0, COUNT * N * 4);
+		err = kiln_ops_submit_list(list);
+		kiln_drain(queue);
+		for (int i = 0; i < COUNT * N; i++)
+			same &= ((float *)y->map)[i] == (float)(i % N + round) * (i % N + round);
+		ok(!err && same && !res && completed == (unsigned int)(COUNT * round),
+		   "round %d of it: %d, %u of %u completed", round, err, completed, COUNT * round);
+		/* Other ops between: their argument blocks are others. */
+		square.y = y->addr;
+		err = kiln_unary(ops, &square, NULL, NULL);
+		kiln_drain(queue);
+	}
+	kiln_ops_get_stats(ops, &after);
+	ok(after.programs_made == before.programs_made, "no program was made for them");
+	kiln_ops_free_list(list);
+	kiln_ops_free_list(NULL);
+
+	kiln_ops_hold(ops);
+	err = kiln_ops_take_list(ops, &none);
+	ok(!err && none && !kiln_ops_submit_list(none), "a list of nothing: %d", err);
+	kiln_ops_free_list(none);
+	err = kiln_ops_take_list(ops, NULL);
+	ok(err == -EINVAL, "no place for a list: %s", kiln_last_error());
+	err = kiln_ops_submit_list(NULL);
+	ok(err == -EINVAL, "no list: %s", kiln_last_error());
+}
+
 int main(void)
 {
 	struct tensor x, y;
@@ -47,6 +99,8 @@ int main(void)
 	err = kiln_unary(ops, &square, count_done, &res);
 	ok(!err && kiln_pending(queue) + completed == COUNT + 1, "after it, ops submit at once");
 	kiln_drain(queue);
+	lists(&x, &y);
+	completed = COUNT + 1;
 
 	if (kiln_ops_create_dry(device, &dry))
 		bail("kiln_ops_create_dry");

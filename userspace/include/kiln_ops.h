@@ -20,6 +20,7 @@ extern "C" {
 #endif
 
 struct kiln_ops;
+struct kiln_ops_list;
 
 /* The element types of tensors. */
 enum kiln_type {
@@ -143,6 +144,19 @@ void kiln_ops_destroy(struct kiln_ops *ops);
  */
 void kiln_ops_hold(struct kiln_ops *ops);
 int kiln_ops_flush(struct kiln_ops *ops);
+
+/*
+ * In place of flush: what is held becomes a list, and holding ends. Each submission
+ * of it hands the same commands over once more, on the addresses that their ops were
+ * given, and runs their callbacks; nothing is checked, looked up or written again. It
+ * may be under way more than once. Free it when it is not under way, and before its ops.
+ *
+ * -EINVAL an argument is NULL, -ENOMEM no memory, with which holding goes on, or what
+ * kiln_submit() says.
+ */
+int kiln_ops_take_list(struct kiln_ops *ops, struct kiln_ops_list **list);
+int kiln_ops_submit_list(struct kiln_ops_list *list);
+void kiln_ops_free_list(struct kiln_ops_list *list);
 
 /*
  * c[i] = activation(op(a[i]) x op(b[i]) + bias) + beta * residual[i] for i < batch.

@@ -30,6 +30,13 @@ struct call {
 	uint64_t *words;
 	kiln_done_fn done;
 	void *user;
+	bool listed;			/* of a list: it stays until that goes */
+};
+
+struct kiln_ops_list {
+	struct kiln_ops *ops;
+	unsigned int count;
+	struct kiln_command command[];
 };
 
 struct arena {
@@ -333,14 +340,21 @@ static struct call *take_call(struct kiln_ops *ops)
 	return call;
 }
 
+static void give_call(struct call *call)
+{
+	call->listed = false;
+	call->next_free = call->ops->free_calls;
+	call->ops->free_calls = call;
+}
+
 static void call_done(void *user, const struct kiln_result *result)
 {
 	struct call *call = user;
 	kiln_done_fn done = call->done;
 	void *done_user = call->user;
 
-	call->next_free = call->ops->free_calls;
-	call->ops->free_calls = call;
+	if (!call->listed)
+		give_call(call);
 	if (done)
 		done(done_user, result);
 }
@@ -350,19 +364,62 @@ void kiln_ops_hold(struct kiln_ops *ops)
 	ops->holding = true;
 }
 
-int kiln_ops_flush(struct kiln_ops *ops)
+static int hand_over(struct kiln_ops *ops, const struct kiln_command *commands, unsigned int count)
 {
-	unsigned int count = ops->held_count, taken;
 	struct kiln_result result = { 0 };
+	unsigned int taken;
 
-	ops->holding = false;
 	if (!count)
 		return 0;
-	ops->held_count = 0;
-	result.res = kiln_submit(ops->queue, ops->held, count, &taken);
+	result.res = kiln_submit(ops->queue, commands, count, &taken);
 	for (; taken < count; taken++)
-		call_done(ops->held[taken].user, &result);
+		call_done(commands[taken].user, &result);
 	return result.res;
+}
+
+int kiln_ops_flush(struct kiln_ops *ops)
+{
+	unsigned int count = ops->held_count;
+
+	ops->holding = false;
+	ops->held_count = 0;
+	return hand_over(ops, ops->held, count);
+}
+
+int kiln_ops_take_list(struct kiln_ops *ops, struct kiln_ops_list **out)
+{
+	struct kiln_ops_list *list;
+	unsigned int i;
+
+	if (!ops || !out)
+		return kiln_error(-EINVAL, "kiln_ops_take_list() needs ops and a place for the result");
+	*out = NULL;
+	list = malloc(sizeof(*list) + ops->held_count * sizeof(*list->command));
+	if (!list)
+		return kiln_error(-ENOMEM, "no memory for a list of %u commands", ops->held_count);
+	list->ops = ops;
+	list->count = ops->held_count;
+	for (i = 0; i < list->count; i++) {
+		list->command[i] = ops->held[i];
+		((struct call *)list->command[i].user)->listed = true;
+	}
+	ops->holding = false;
+	ops->held_count = 0;
+	*out = list;
+	return 0;
+}
+
+int kiln_ops_submit_list(struct kiln_ops_list *list)
+{
+	return list ? hand_over(list->ops, list->command, list->count) :
+		kiln_error(-EINVAL, "kiln_ops_submit_list() needs a list");
+}
+
+void kiln_ops_free_list(struct kiln_ops_list *list)
+{
+	for (unsigned int i = 0; list && i < list->count; i++)
+		give_call(list->command[i].user);
+	free(list);
 }
 
 static int submit(struct kiln_ops *ops, const struct kiln_command *command)
@@ -406,8 +463,7 @@ int kiln_ops_run(struct kiln_ops *ops, const struct kiln_ops_key *key, const cha
 	command.user = call;
 	err = submit(ops, &command);
 	if (err < 0) {
-		call->next_free = ops->free_calls;
-		ops->free_calls = call;
+		give_call(call);
 		return err;
 	}
 	ops->stats.commands++;
