@@ -126,16 +126,28 @@ static uint64_t room(struct lower *l, uint64_t bytes)
 	return l->twin_memory && bytes <= kiln_bytes(l->twin_memory) ? kiln_addr(l->twin_memory) : 0;
 }
 
-void lower_twin_start(struct lower *l)
+static bool twin_too_small(const struct lower *l)
+{
+	return l->twin_wanted > (l->twin_memory ? kiln_bytes(l->twin_memory) : 0);
+}
+
+bool lower_twin_start(struct lower *l)
 {
 	l->twin.of = NULL;
-	if (l->twin_wanted > (l->twin_memory ? kiln_bytes(l->twin_memory) : 0)) {
-		kiln_free(l->twin_memory);
+	l->turning = false;
+	if (!twin_too_small(l))
+		return true;
+	kiln_free(l->twin_memory);
+	l->twin_memory = NULL;
+	/* Without it, each product makes its own. */
+	if (kiln_alloc(l->device, l->twin_wanted, KILN_HBM, 0, &l->twin_memory))
 		l->twin_memory = NULL;
-		/* Without it, each product makes its own. */
-		if (kiln_alloc(l->device, l->twin_wanted, KILN_HBM, 0, &l->twin_memory))
-			l->twin_memory = NULL;
-	}
+	return false;
+}
+
+bool lower_settled(const struct lower *l)
+{
+	return !l->turning && !twin_too_small(l);
 }
 
 static uint64_t twin(struct lower *l, const struct ggml_tensor *t, enum kiln_type type)

@@ -34,6 +34,7 @@ struct lower {
 	uint64_t constants_used;	/* of the last of them */
 	struct turned *turned;		/* weights.c */
 	unsigned int turned_count, turned_next;
+	bool turning;			/* in this graph */
 	struct ggml_cgraph *graph;	/* NULL: a node on its own */
 	int at;				/* its node that is being lowered */
 	struct twin twin;
@@ -76,12 +77,35 @@ void lower_begin(struct lower *l);
 /* fuse.c */
 /* The node at that place, and others behind it that go into the same command: how many. */
 int lower_graph(struct lower *l, struct ggml_cgraph *graph, int at, int *err);
-/* Before a graph, while no command is under way */
-void lower_twin_start(struct lower *l);
+/* Before a graph, while no command is under way; whether what was made for other graphs holds. */
+bool lower_twin_start(struct lower *l);
 /* Where a command that writes t writes a twin of it; address 0: nobody wants one. */
 struct kiln_tensor lower_twin(struct lower *l, const struct ggml_tensor *t);
 /* As dense_copy(): perhaps a twin that there is, else one for those that follow. */
 uint64_t lower_twin_of(struct lower *l, const struct ggml_tensor *t, enum kiln_type type, int *err);
+
+/* Whether the same graph would be lowered to the same commands the next time */
+bool lower_settled(const struct lower *l);
+
+/* replay.c */
+#define REPLAYS		4
+
+struct replay {
+	struct kiln_ops_list *list;	/* NULL: there is none */
+	struct seen *seen;		/* the nodes, then what else they take */
+	unsigned int nodes, count;
+};
+
+struct replays {
+	struct replay replay[REPLAYS];
+	unsigned int next;		/* to make place */
+};
+
+/* What this graph was made of, if it came before; NULL: make it. */
+struct kiln_ops_list *replay_find(struct replays *all, struct ggml_cgraph *graph);
+/* For the next time; false: the list remains the caller's. No list is under way. */
+bool replay_keep(struct replays *all, struct ggml_cgraph *graph, struct kiln_ops_list *list);
+void replay_forget(struct replays *all);
 
 /* elements.c */
 int lower_binary(struct lower *l, const struct ggml_tensor *node);

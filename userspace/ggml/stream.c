@@ -4,8 +4,9 @@
  * together, and the graph ends when they have, so that whoever asked for it learns
  * what became of it.
  *
- * KILN_GGML_STATS names a file that gets a line for each graph: tokens, commands, device
- * cycles, and the nanoseconds from handing them over to the end of the last one.
+ * KILN_GGML_STATS names a file that gets a line for each graph, in the end: "graph", or
+ * "again" if its commands were made before; tokens, commands, device cycles, the nanoseconds
+ * from handing them over to the end of the last one, and those before that.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct stream {
 	struct card *card;
 	struct kiln_queue *queue;
 	struct lower lower;
+	struct replays replays;
 	FILE *stats;
 };
 
@@ -41,6 +43,7 @@ static void stream_free(ggml_backend_t backend)
 	if (s->stats)
 		fclose(s->stats);
 	kiln_queue_destroy(s->queue);
+	replay_forget(&s->replays);
 	kiln_ops_destroy(s->lower.ops);
 	lower_turned_free(&s->lower);
 	kiln_free(s->lower.twin_memory);
@@ -83,18 +86,15 @@ static int64_t now_ns(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgraph *graph)
+/* The graph as commands; what there is of them, if that fails. */
+static int make_list(struct stream *s, struct ggml_cgraph *graph, struct kiln_ops_list **list)
 {
-	struct stream *s = to_stream(backend);
 	struct lower *l = &s->lower;
 	int count = ggml_graph_n_nodes(graph), err = 0;
-	int64_t handed_over;
 
-	l->res = 0;
-	l->commands = 0;
-	l->cycles = 0;
+	if (!lower_twin_start(l))
+		replay_forget(&s->replays);
 	kiln_ops_hold(l->ops);
-	lower_twin_start(l);
 	for (int i = 0, taken; i < count && !err; i += taken) {
 		const struct ggml_tensor *node = ggml_graph_node(graph, i);
 
@@ -104,19 +104,50 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 				  ggml_op_desc(node), err == -ENOTSUP ? "not supported" :
 				  kiln_last_error());
 	}
+	if (!kiln_ops_take_list(l->ops, list))
+		return err;
+	log_error("%s: %s\n", s->card->name, kiln_last_error());
+	kiln_ops_flush(l->ops);
+	return -ENOMEM;
+}
+
+static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgraph *graph)
+{
+	struct stream *s = to_stream(backend);
+	struct lower *l = &s->lower;
+	int64_t begun = now_ns(), handed_over, ended;
+	struct kiln_ops_list *kept = replay_find(&s->replays, graph), *list = kept;
+	int err = 0;
+
+	l->res = 0;
+	l->commands = 0;
+	l->cycles = 0;
+	if (!list)
+		err = make_list(s, graph, &list);
 	handed_over = now_ns();
-	if (kiln_ops_flush(l->ops) || kiln_drain(s->queue)) {
+	if (list && kiln_ops_submit_list(list)) {
+		log_error("%s: %s\n", s->card->name, kiln_last_error());
+		err = -EIO;
+	}
+	/* Of a list that may still be under way, nothing can be given back. */
+	if (kiln_drain(s->queue)) {
 		log_error("%s: %s\n", s->card->name, kiln_last_error());
 		return GGML_STATUS_FAILED;
 	}
-	if (l->res) {
+	ended = now_ns();
+	if (l->res)
 		explain(s, l->res);
+	if (err || l->res) {
 		lower_turned_forget(l);
+		replay_forget(&s->replays);
 	}
+	if (list != kept && (err || l->res || !lower_settled(l) ||
+			     !replay_keep(&s->replays, graph, list)))
+		kiln_ops_free_list(list);
 	if (s->stats)
-		fprintf(s->stats, "graph %lld %u %llu %lld\n", (long long)graph_tokens(graph),
-			l->commands, (unsigned long long)l->cycles,
-			(long long)(now_ns() - handed_over));
+		fprintf(s->stats, "%s %lld %u %llu %lld %lld\n", kept ? "again" : "graph",
+			(long long)graph_tokens(graph), l->commands, (unsigned long long)l->cycles,
+			(long long)(ended - handed_over), (long long)(handed_over - begun));
 	return err == -ENOMEM ? GGML_STATUS_ALLOC_FAILED :
 	       err || l->res ? GGML_STATUS_FAILED : GGML_STATUS_SUCCESS;
 }
@@ -148,8 +179,6 @@ ggml_backend_t stream_create(struct card *card)
 	}
 	if (getenv("KILN_GGML_STATS"))
 		s->stats = fopen(getenv("KILN_GGML_STATS"), "a");
-	if (s->stats)
-		setvbuf(s->stats, NULL, _IOLBF, 0);
 	s->card = card;
 	s->lower.device = card->kiln;
 	s->backend = (struct ggml_backend){

@@ -68,6 +68,7 @@ uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w)
 		to.stride[3] = n;
 		if (copy(l, from, to))
 			return 0;
+		l->turning = true;
 		t->written = written;
 	}
 	return kiln_addr(t->copy);
