@@ -14,12 +14,16 @@
 #define MOVE_POINTS	32768u	/* straight through memory */
 #define ROWS_MAX	32767u	/* strides of tiles are 16 bits */
 
+#define RINGS		4		/* that the tensors of a kind are spread over */
+
+/* One for each ring: of two rings' posts to one semaphore nobody knows whose came first. */
 enum {
-	SEM_FULL, SEM_FREE, SEM_DONE, SEM_SHARED_FULL, SEM_SHARED_FREE,
-	SEM_HAND = 16,		/* + 5 * from + to */
+	SEM_DONE, SEM_SHARED_FREE,
+	SEM_FULL = 4, SEM_SHARED_FULL = SEM_FULL + RINGS, SEM_FREE = SEM_SHARED_FULL + RINGS,
+	SEM_HAND = SEM_FREE + RINGS,	/* + 5 * from + to */
 };
 
-enum { RING_IN = 0, RING_SHARED = 4, RING_OUT = 8 };
+enum { RING_IN = 0, RING_SHARED = RING_IN + RINGS, RING_OUT = RING_SHARED + RINGS };
 
 struct nd_gen {
 	struct kiln_asm *as;
@@ -552,9 +556,26 @@ static void move_tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 			  tile_of(g->nd->dtype[0], p, 0, dims, m, none));
 }
 
+/* Before the engine's next instruction, so many units of each ring's semaphore. */
+static void wait_rings(struct nd_gen *g, enum kiln_engine e, unsigned int sem,
+		       const unsigned int units[RINGS])
+{
+	unsigned int ring, waits = 0;
+
+	for (ring = 0; ring < RINGS; ring++) {
+		if (!units[ring])
+			continue;
+		/* The instruction itself may want to wait for one more. */
+		if (waits++)
+			kiln_asm_nop(g->as, e);
+		kiln_asm_wait(g->as, e, sem + ring, units[ring]);
+	}
+}
+
 static void tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 {
 	struct nd_tile t = { .g = g, .as = g->as, .p = p, .n = { rows, g->mid, n } };
+	unsigned int full[RINGS] = { 0 }, empty[RINGS] = { 0 };
 	uint32_t loaded = g->nd->inputs - g->shared_tensors - (g->nd->by_index != 0), i;
 
 	if (!g->body) {
@@ -562,26 +583,30 @@ static void tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 		step(g, (int64_t)p * rows, &g->stride[0][0], 3);
 		return;
 	}
-	kiln_asm_wait(g->as, KILN_SYNC, SEM_FREE, g->nd->tensors - g->nd->inputs);
-	if (!loaded)
+	for (i = g->nd->inputs; i < g->nd->tensors; i++)
+		empty[i % RINGS]++;
+	wait_rings(g, KILN_SYNC, SEM_FREE, empty);
+	if (!loaded) {
 		kiln_asm_nop(g->as, KILN_SYNC);
-	if (!loaded)
 		kiln_asm_post(g->as, KILN_SYNC, SEM_FULL, 1);
+		full[0] = 1;
+	}
 	for (i = 0; i < g->nd->inputs; i++)
 		if (!g->shared[i] && !is_index(g->nd, i)) {
-			move(g, i, &g->frame, RING_IN + i % 4, p, t.n);
-			kiln_asm_post(g->as, KILN_SYNC, SEM_FULL, 1);
+			move(g, i, &g->frame, RING_IN + i % RINGS, p, t.n);
+			kiln_asm_post(g->as, KILN_SYNC, SEM_FULL + i % RINGS, 1);
+			full[i % RINGS]++;
 		}
 
 	g->now = g->first;
-	kiln_asm_wait(g->as, g->first, SEM_FULL, loaded ? loaded : 1);
+	wait_rings(g, g->first, SEM_FULL, full);
 	g->body(&t, g->op);
 	kiln_asm_post(g->as, g->now, SEM_DONE, 1);
 
 	kiln_asm_wait(g->as, STORER, SEM_DONE, 1);
 	for (i = g->nd->inputs; i < g->nd->tensors; i++) {
-		move(g, i, &g->frame, RING_OUT + i % 4, p, t.n);
-		kiln_asm_post(g->as, STORER, SEM_FREE, 1);
+		move(g, i, &g->frame, RING_OUT + i % RINGS, p, t.n);
+		kiln_asm_post(g->as, STORER, SEM_FREE + i % RINGS, 1);
 	}
 	take_turn(g, &g->frame);
 	step(g, (int64_t)p * rows, &g->stride[0][0], 3);
@@ -590,15 +615,17 @@ static void tile(struct nd_gen *g, uint32_t p, uint32_t rows, uint32_t n)
 static void load_shared(struct nd_gen *g, uint32_t n)
 {
 	const uint32_t size[3] = { 1, g->mid, n };
+	unsigned int full[RINGS] = { 0 };
 	uint32_t i;
 
 	kiln_asm_wait(g->as, KILN_SYNC, SEM_SHARED_FREE, 1);
 	for (i = 0; i < g->nd->inputs; i++)
 		if (g->shared[i]) {
-			move(g, i, &g->shared_frame, RING_SHARED + i % 4, PART, size);
-			kiln_asm_post(g->as, KILN_SYNC, SEM_SHARED_FULL, 1);
+			move(g, i, &g->shared_frame, RING_SHARED + i % RINGS, PART, size);
+			kiln_asm_post(g->as, KILN_SYNC, SEM_SHARED_FULL + i % RINGS, 1);
+			full[i % RINGS]++;
 		}
-	kiln_asm_wait(g->as, g->first, SEM_SHARED_FULL, g->shared_tensors);
+	wait_rings(g, g->first, SEM_SHARED_FULL, full);
 	kiln_asm_nop(g->as, g->first);
 }
 
@@ -721,7 +748,8 @@ int nd_make(struct kiln_asm *as, unsigned int generation, const struct nd *nd,
 	take_turns(g, &g->frame, top, frame, frames);
 	if (shared)
 		take_turns(g, &g->shared_frame, top + frames * frame, shared, 2);
-	post_free(as, KILN_SYNC, SEM_FREE, frames * (nd->tensors - nd->inputs));
+	for (t = nd->inputs; t < nd->tensors; t++)
+		post_free(as, KILN_SYNC, SEM_FREE + t % RINGS, frames);
 	if (shared)
 		post_free(as, KILN_SYNC, SEM_SHARED_FREE, 2);
 	take_addresses(g);
