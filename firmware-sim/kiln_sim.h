@@ -72,6 +72,11 @@ struct kiln_sim_host {
 	 * and the card writes zeroes. [locked]
 	 */
 	bool (*discard)(void *opaque, uint64_t hbm_offset, uint64_t len);
+	/*
+	 * May be NULL: no. Has anybody else than the card touched this 4 KiB page
+	 * since kiln_sim_fresh()? For config.sanitize, from any thread.
+	 */
+	bool (*touched)(void *opaque, uint64_t hbm_offset);
 	/* Raise an MSI-X vector. [locked] */
 	void (*interrupt)(void *opaque, unsigned int vector);
 	/* There may be something to do: wake whoever sleeps in the loop above.
@@ -174,6 +179,14 @@ typedef bool kiln_sim_move_fn(void *opaque, void *data, size_t bytes);
  */
 const char *kiln_sim_save(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque);
 const char *kiln_sim_load(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque);
+
+/*
+ * For config.sanitize: whole pages of HBM have just been handed out, so nobody
+ * has written there, and a program that reads them is told of until it, a signal
+ * or (host->touched) somebody else has. Or not fresh: they are anybody's again.
+ * No program may use them yet.
+ */
+void kiln_sim_fresh(struct kiln_sim *sim, uint64_t offset, uint64_t bytes, bool fresh);
 
 /* What the card's engines have done since power-on, all cores together. */
 struct kiln_sim_usage {

@@ -46,7 +46,7 @@ size_t kiln_sim_size(const struct kiln_sim_config *config)
 		return 0;
 	return cores_at() + config->cores * (kiln_core_size(config->generation) +
 					     (config->sanitize ? kiln_sanitize_size() : 0)) +
-	       (config->sanitize ? fw_order_size() : 0);
+	       (config->sanitize ? fw_order_size() + kiln_fresh_size(config->hbm_bytes) : 0);
 }
 
 /* Behind the cores and their sanitizers. */
@@ -79,7 +79,15 @@ struct kiln_sim *kiln_sim_init(void *mem, const struct kiln_sim_config *config,
 					     (uint8_t *)fw_core_engine(sim, config->cores) +
 					     i * kiln_sanitize_size());
 	}
+	if (config->sanitize && !config->time_only)
+		sim->memory.fresh = (uint64_t *)((uint8_t *)fw_order(sim) + fw_order_size());
 	return sim;
+}
+
+void kiln_sim_fresh(struct kiln_sim *sim, uint64_t offset, uint64_t bytes, bool fresh)
+{
+	if (sim->memory.fresh)
+		kiln_fresh_set(&sim->memory, offset, bytes, fresh);
 }
 
 uint32_t kiln_sim_reg_read(struct kiln_sim *sim, uint64_t offset)

@@ -598,6 +598,74 @@ static void check_written(struct kiln_core *core, const struct stream *s,
 	}
 }
 
+struct hbm_walk {
+	struct kiln_core *core;
+	bool write;
+	uint64_t clean;		/* a page in which nothing is fresh any more */
+	bool found;
+	uint64_t va;		/* the first byte that nobody wrote */
+};
+
+/* True: a byte was found, or there is no memory, which the engine will say. */
+static bool walk_run(struct hbm_walk *walk, uint64_t va, uint64_t bytes)
+{
+	const struct kiln_memory *memory = walk->core->mmu.memory;
+	struct kiln_extent extent;
+
+	while (bytes) {
+		uint64_t n = 4096 - va % 4096, fault, at, first;
+
+		if (n > bytes)
+			n = bytes;
+		if (va / 4096 != walk->clean) {
+			if (kiln_mmu_translate(&walk->core->mmu, va, n, walk->write, &extent,
+					       &fault) != KILN_ST_OK)
+				return true;
+			at = extent.hbm ? (uint64_t)(extent.hbm - memory->hbm) : 0;
+			if (extent.hbm && walk->write) {
+				kiln_fresh_set(memory, at, n, false);
+			} else if (extent.hbm && kiln_fresh_find(memory, at, n, &first)) {
+				walk->found = true;
+				walk->va = va + (first - at);
+				return true;
+			}
+			if (!extent.hbm || !kiln_fresh_find(memory, at & ~4095ull, 4096, &first))
+				walk->clean = va / 4096;
+		}
+		va += n;
+		bytes -= n;
+	}
+	return false;
+}
+
+static bool walk_hbm(struct hbm_walk *walk, const struct pattern *p, unsigned int loop,
+		     uint64_t base)
+{
+	if (loop >= p->loops || loop >= LOOPS)
+		return walk_run(walk, base, p->run);
+	for (uint32_t i = 0; i < p->n[loop]; i++)
+		if (walk_hbm(walk, p, loop + 1, base + i * p->step[loop]))
+			return true;
+	return false;
+}
+
+/* A read of device memory that nobody wrote is told of; what is written is from now on. */
+static void check_hbm(struct kiln_core *core, const struct stream *s,
+		      const struct kiln_insn *insn, const struct access *a, bool write)
+{
+	struct hbm_walk walk = { .core = core, .write = write, .clean = UINT64_MAX };
+	struct line line = { .n = 0 };
+
+	if (!walk_hbm(&walk, &a->pattern, 0, a->pattern.base) || !walk.found ||
+	    !first_time(of(core), 1ull << 63 | (uint64_t)a->engine << 32 | a->index))
+		return;
+	put(&line, "sanitizer: uninitialised: ");
+	put_who(&line, a);
+	put(&line, " reads dram %#llx, which nobody wrote: ", (unsigned long long)walk.va);
+	put_insn(&line, s, insn);
+	say(core, &line);
+}
+
 /* -------------------------------------------------------------- footprints -- */
 
 /* Make a pattern of two that follow one another; false: they do not. */
@@ -760,7 +828,7 @@ static void race(struct kiln_core *core, const struct stream *s, const struct ki
 	say(core, &line);
 }
 
-/* To read a bank that somebody writes only costs time. */
+/* To read a bank that somebody writes only costs time, and some do it knowingly. */
 static bool same_bank(const struct access *a, const struct access *b)
 {
 	return a->space == KILN_PSUM && b->space == KILN_PSUM &&
@@ -785,10 +853,13 @@ static void note_all(struct kiln_core *core, const struct stream *s,
 		a->index = insn - s->insn;
 		a->write = write;
 		a->at = clock->at[thread];
-		if (a->space == KILN_DRAM)
+		if (a->space == KILN_DRAM) {
 			note_footprint(&z->footprint, a, insn);
-		else if (!write)
+			if (core->mmu.memory->fresh)
+				check_hbm(core, s, insn, a, write);
+		} else if (!write) {
 			check_written(core, s, insn, a);
+		}
 	}
 	for (uint32_t i = 0; i < z->accesses; i++) {
 		struct access *b = &z->access[i];
@@ -1053,7 +1124,8 @@ static void put_poster(const struct kiln_core *core, struct line *line, unsigned
 	put(line, ", which nobody posts");
 }
 
-static void tell_deadlock(struct kiln_core *core)
+/* Each engine that waits, for what; and of a program that took too long, who did not wait. */
+static void tell_stuck(struct kiln_core *core, const char *kind)
 {
 	for (unsigned int e = 0; e < KILN_ENGINES; e++) {
 		const struct stream *s = &core->stream[e];
@@ -1061,11 +1133,13 @@ static void tell_deadlock(struct kiln_core *core)
 
 		if (s->halted || s->pc >= s->count)
 			continue;
-		put(&line, "sanitizer: deadlock: %s[%u] waits for", engine_names[e], s->pc);
+		put(&line, "sanitizer: %s: %s[%u] %s", kind, engine_names[e], s->pc,
+		    s->blocked ? "waits for" : "has not come to its end");
 		for (unsigned int i = 0; i < 2; i++) {
 			const struct kiln_sync *wait = &s->insn[s->pc].wait[i];
 
-			if (!wait->value || core->sem[wait->sem].value >= wait->value)
+			if (!s->blocked || !wait->value ||
+			    core->sem[wait->sem].value >= wait->value)
 				continue;
 			put(&line, " semaphore %u to reach %u (it is %u)", wait->sem, wait->value,
 			    core->sem[wait->sem].value);
@@ -1075,6 +1149,14 @@ static void tell_deadlock(struct kiln_core *core)
 		put_insn(&line, s, &s->insn[s->pc]);
 		say(core, &line);
 	}
+}
+
+static bool overflows(const struct kiln_core *core, const struct kiln_insn *insn)
+{
+	for (unsigned int i = 0; i < 2; i++)
+		if (core->sem[insn->post[i].sem].value + insn->post[i].value > KILN_SEM_MAX)
+			return true;
+	return false;
 }
 
 void kiln_sanitize_end(struct kiln_core *core, enum kiln_status status,
@@ -1092,7 +1174,14 @@ void kiln_sanitize_end(struct kiln_core *core, enum kiln_status status,
 	struct line line = { .n = 0 };
 
 	if (status == KILN_ST_DEADLOCK) {
-		tell_deadlock(core);
+		tell_stuck(core, "deadlock");
+	} else if (status == KILN_ST_TIMEOUT) {
+		tell_stuck(core, "timeout");
+	} else if (status == KILN_ST_OPERAND && s->pc < s->count && overflows(core, &s->insn[s->pc])) {
+		put(&line, "sanitizer: limit: %s[%u] posts a semaphore beyond %u, which nobody takes: ",
+		    engine_names[engine], s->pc, KILN_SEM_MAX);
+		put_insn(&line, s, &s->insn[s->pc]);
+		say(core, &line);
 	} else if (status < sizeof(why) / sizeof(why[0]) && why[status] && s->pc < s->count) {
 		put(&line, "sanitizer: limit: %s[%u]: %s, at %#llx: ", engine_names[engine], s->pc,
 		    why[status], (unsigned long long)core->fault_addr);

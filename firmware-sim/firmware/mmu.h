@@ -24,7 +24,18 @@ struct kiln_memory {
 	uint64_t hbm_bytes;
 	const struct kiln_sim_host *host;
 	void *opaque;
+	uint64_t *fresh;	/* for fresh.c; NULL: nobody wants to know */
 };
+
+/*
+ * fresh.c, where memory->fresh is set: bytes of it for so much HBM; from now on
+ * nobody, or somebody, has written [offset, offset + bytes); is there a byte
+ * that nobody has, and which is the first?
+ */
+size_t kiln_fresh_size(uint64_t hbm_bytes);
+void kiln_fresh_set(const struct kiln_memory *memory, uint64_t offset, uint64_t bytes, bool fresh);
+bool kiln_fresh_find(const struct kiln_memory *memory, uint64_t offset, uint64_t bytes,
+		     uint64_t *first);
 
 #define KILN_TLB_ENTRIES 256
 

@@ -39,6 +39,8 @@ enum kiln_status fw_timeline_store(struct kiln_sim *sim, uint64_t root,
 	if (pte & KILN_PTE_HOST)
 		return memory->host->store64(memory->opaque, addr, value) ?
 			       KILN_ST_OK : KILN_ST_BUS;
+	if (memory->fresh)
+		kiln_fresh_set(memory, addr, sizeof(value), false);
 	__atomic_store_n((uint64_t *)(memory->hbm + addr), value, __ATOMIC_RELEASE);
 	return KILN_ST_OK;
 }

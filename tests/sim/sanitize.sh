@@ -20,7 +20,7 @@ quiet() {
 for generation in trn1 trn2 trn3; do
 	quiet "selftest on $generation" "$kiln" selftest --transport "sim:generation=$generation"
 done
-for t in ops_norm ops_reduce ops_rows ops_topk; do
+for t in ops_norm ops_reduce ops_rows ops_topk ops_elements ops_pointwise ops_rotate ops_tensor_rows; do
 	quiet "$t" "$KILN_BUILD/tests/sim/$t"
 done
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* Power-on of a card in this process, what it tells of itself, its memory. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "sim.h"
 
@@ -174,6 +176,28 @@ static void *map_zeroes(uint64_t bytes)
 	return p;
 }
 
+/* With the sanitizer it matters which 4 KiB pages were touched, of those that the user has. */
+static void watch_pages(struct sim_device *dev)
+{
+	madvise(dev->hbm, dev->config.hbm_bytes, MADV_NOHUGEPAGE);
+	dev->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	dev->mapped = calloc(dev->config.hbm_bytes / KILN_PAGE / 8, 1);
+}
+
+static void set_mapped(struct sim_device *dev, const struct kiln_buffer *buffer, bool mapped)
+{
+	uint64_t page = buffer->offset / KILN_PAGE, end = page + buffer->bytes / KILN_PAGE;
+
+	for (; dev->mapped && page < end; page++) {
+		uint8_t bit = 1 << page % 8;
+
+		if (mapped)
+			__atomic_fetch_or(&dev->mapped[page / 8], bit, __ATOMIC_RELAXED);
+		else
+			__atomic_fetch_and(&dev->mapped[page / 8], (uint8_t)~bit, __ATOMIC_RELAXED);
+	}
+}
+
 static void sim_close(struct kiln_device *device)
 {
 	struct sim_device *dev = to_sim(device);
@@ -182,6 +206,9 @@ static void sim_close(struct kiln_device *device)
 		sim_workers_stop(dev);
 	sim_rings_fini(dev, &dev->admin);
 	kiln_va_fini(&dev->memory);
+	if (dev->pagemap >= 0)
+		close(dev->pagemap);
+	free(dev->mapped);
 	if (dev->hbm)
 		munmap(dev->hbm, dev->config.hbm_bytes);
 	if (dev->sim)
@@ -220,6 +247,7 @@ static int sim_open(const char *arg, struct kiln_device **device)
 	dev->base.transport = &kiln_sim_transport;
 	dev->config = config;
 	dev->threads = threads;
+	dev->pagemap = -1;
 	init_locks(dev);
 
 	dev->sim_bytes = kiln_sim_size(&config);
@@ -237,6 +265,8 @@ static int sim_open(const char *arg, struct kiln_device **device)
 				 kiln_format_bytes(config.hbm_bytes, text));
 		goto err_close;
 	}
+	if (config.sanitize)
+		watch_pages(dev);
 	dev->sim = kiln_sim_init(mem, &config, dev->hbm, &sim_host_ops, dev);
 	err = sim_workers_start(dev);
 	if (err) {
@@ -346,6 +376,13 @@ static void sim_watch(struct kiln_device *device,
 	pthread_mutex_unlock(&dev->card);
 }
 
+static void free_hbm(struct sim_device *dev, struct kiln_buffer *buffer)
+{
+	set_mapped(dev, buffer, false);
+	kiln_sim_fresh(dev->sim, buffer->offset, buffer->bytes, false);
+	sim_hbm_free(dev, buffer->offset, buffer->bytes);
+}
+
 static int sim_alloc(struct kiln_buffer *buffer)
 {
 	struct sim_device *dev = to_sim(buffer->device);
@@ -367,6 +404,8 @@ static int sim_alloc(struct kiln_buffer *buffer)
 		err = sim_hbm_alloc(dev, buffer->bytes,
 				    buffer->bytes >= KILN_LARGE_PAGE ? KILN_LARGE_PAGE : KILN_PAGE,
 				    &buffer->offset);
+		if (!err)
+			kiln_sim_fresh(dev->sim, buffer->offset, buffer->bytes, true);
 		where = buffer->offset;
 	}
 	if (err)
@@ -381,7 +420,7 @@ err_free:
 	if (buffer->placement == KILN_HOST)
 		sim_host_remove(dev, buffer->map);
 	else
-		sim_hbm_free(dev, buffer->offset, buffer->bytes);
+		free_hbm(dev, buffer);
 err_unlock:
 	if (buffer->map)
 		munmap(buffer->map, buffer->bytes);
@@ -406,13 +445,14 @@ static void sim_free(struct kiln_buffer *buffer)
 		sim_host_remove(dev, buffer->map);
 		munmap(buffer->map, buffer->bytes);
 	} else {
-		sim_hbm_free(dev, buffer->offset, buffer->bytes);
+		free_hbm(dev, buffer);
 	}
 	pthread_mutex_unlock(&dev->driver);
 }
 
 static int sim_map(struct kiln_buffer *buffer)
 {
+	set_mapped(to_sim(buffer->device), buffer, true);
 	buffer->map = to_sim(buffer->device)->hbm + buffer->offset;
 	return 0;
 }

@@ -48,6 +48,8 @@ struct sim_device {
 	struct kiln_sim_config config;
 	size_t sim_bytes;
 	uint8_t *hbm;
+	int pagemap;			/* with sanitize: which pages there are; -1: nobody knows */
+	uint8_t *mapped;		/* a bit for each page of hbm that the user has; NULL: as well */
 	struct sim_host host;
 
 	pthread_mutex_t card;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sim.h"
 
@@ -183,6 +184,25 @@ static bool discard(void *opaque, uint64_t offset, uint64_t len)
 	return !madvise(dev->hbm + offset, len, MADV_DONTNEED);
 }
 
+/*
+ * Of a buffer that is mapped, a page that is there, or was and is swapped out,
+ * somebody has touched: its user, or the card itself. Nobody knows: somebody has.
+ */
+static bool touched(void *opaque, uint64_t offset)
+{
+	struct sim_device *dev = opaque;
+	uint64_t page = (uintptr_t)(dev->hbm + offset) / (uint64_t)sysconf(_SC_PAGESIZE), entry;
+
+	offset /= KILN_PAGE;
+	if (dev->mapped && !(__atomic_load_n(&dev->mapped[offset / 8], __ATOMIC_RELAXED) &
+			     1 << offset % 8))
+		return false;
+	if (!dev->mapped || dev->pagemap < 0 ||
+	    pread(dev->pagemap, &entry, sizeof(entry), (off_t)(page * sizeof(entry))) != sizeof(entry))
+		return true;
+	return entry >> 62;	/* present, swapped */
+}
+
 static uint64_t now_ns(void *opaque)
 {
 	struct timespec ts;
@@ -210,6 +230,7 @@ const struct kiln_sim_host sim_host_ops = {
 	.interrupt = interrupt,
 	.kick = kick,
 	.discard = discard,
+	.touched = touched,
 	.now_ns = now_ns,
 	.log = log_text,
 };
