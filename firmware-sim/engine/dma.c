@@ -290,26 +290,57 @@ static void set_side(struct kiln_core *core, const struct stream *s,
 		step[d + 1] = (int64_t)op->stride[d] * esize;
 }
 
-#define ROW_MIN		256		/* bytes: of a row for which the following is worth while */
+#define ROW_MIN		64		/* bytes: of a row for which the following is worth while */
 #define SPREAD		32		/* what lies between the rows may be this much more */
 
-/* Where rows lie, if they and all between them are HBM, one page behind the other; else NULL. */
-static uint8_t *whole_rows(struct kiln_core *core, const struct side *side, uint32_t rows,
-			   int64_t pitch, uint64_t bytes)
+/* Do pieces of so many bytes, in two loops with these steps, lie apart from each other? */
+static bool apart(const struct loop loop[2], int64_t outer, int64_t inner, uint64_t bytes)
 {
-	struct kiln_extent extent;
+	int64_t outer_span = (loop[0].n - 1) * outer + (int64_t)bytes;
+	int64_t inner_span = (loop[1].n - 1) * inner + (int64_t)bytes;
+
+	return outer >= (int64_t)bytes && inner >= (int64_t)bytes &&
+	       (outer >= inner_span || inner >= outer_span);
+}
+
+/*
+ * Where rows lie, or pieces of rows, if they and all between them are HBM, one
+ * page behind the other; else NULL.
+ */
+static uint8_t *whole_rows(struct kiln_core *core, const struct side *dst, const struct side *src,
+			   const struct loop *loop, unsigned int loops, uint64_t bytes)
+{
+	const struct side *side = dst->sbuf ? src : dst;
+	struct loop rows[2] = { loop[0], { .n = 1, .dst = bytes, .src = bytes } };
 	uint64_t span, fault = core->fault_addr;
+	struct kiln_extent extent;
+	int64_t outer, inner;
 	bool found;
 
-	if (bytes < ROW_MIN || rows * bytes > MAX_COPY || pitch < (int64_t)bytes ||
-	    pitch / SPREAD > (int64_t)bytes)
+	if (loops == 3)
+		rows[1] = loop[1];
+	if (bytes < ROW_MIN || (uint64_t)rows[0].n * rows[1].n > MAX_COPY / bytes ||
+	    !apart(rows, rows[0].dst, rows[1].dst, bytes) ||
+	    !apart(rows, rows[0].src, rows[1].src, bytes))
 		return NULL;
-	span = (rows - 1) * (uint64_t)pitch + bytes;
+	outer = dst->sbuf ? rows[0].src : rows[0].dst;
+	inner = dst->sbuf ? rows[1].src : rows[1].dst;
+	span = (rows[0].n - 1) * outer + (rows[1].n - 1) * inner + bytes;
+	if (span / SPREAD > (uint64_t)rows[0].n * rows[1].n * bytes)
+		return NULL;
 	found = kiln_mmu_translate(&core->mmu, side->va, span, side->write, &extent,
 				   &core->fault_addr) == KILN_ST_OK &&
 		extent.hbm && extent.bytes == span;
 	core->fault_addr = fault;
 	return found ? extent.hbm : NULL;
+}
+
+static void copy_whole(uint8_t *dst, const uint8_t *src, const struct loop *loop,
+		       unsigned int loops, uint64_t bytes)
+{
+	for (uint32_t i = 0; i < (loops == 3 ? loop[1].n : 1); i++)
+		kiln_copy_rows(dst + i * loop[1].dst, loop[0].dst, src + i * loop[1].src,
+			       loop[0].src, loop[0].n, bytes);
 }
 
 /* A transient program is about to write there: what it owes from there is paid. */
@@ -371,25 +402,24 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 		run = (uint64_t)loop[loops - 1].n * esize;
 	if (run > row)
 		run = row;
-	if (loops == 2 && run == row && !(insn->flags & KILN_F_ACCUMULATE) && !core->time_only) {
-		if (dst.sbuf)
-			rows = whole_rows(core, &src, loop[0].n, loop[0].src, row);
-		else if (src.sbuf)
-			rows = whole_rows(core, &dst, loop[0].n, loop[0].dst, row);
-	}
+	if ((loops == 2 || loops == 3) && loop[loops - 1].dst == esize &&
+	    loop[loops - 1].src == esize && !(insn->flags & KILN_F_ACCUMULATE) &&
+	    !core->time_only && !dst.sbuf != !src.sbuf)
+		rows = whole_rows(core, &dst, &src, loop, loops, run);
 	if (dst.sbuf) {
 		/* What replaces all of a tile for certain leaves nothing owed there. */
-		if (rows)
+		if (rows && loops == 2 && run == row)
 			kiln_loan_drop(core, &tile);
 		kiln_loan_settle(core, &tile);
 		kiln_tile_written(core, &tile);
 	}
 	if (rows && src.sbuf)
-		kiln_copy_rows(rows, loop[0].dst, src.sbuf, loop[0].src, loop[0].n, row);
-	else if (rows && core->one_column && core->loans < LOANS && core->ops->matvec_bf16)
+		copy_whole(rows, src.sbuf, loop, loops, run);
+	else if (rows && loops == 2 && run == row && core->one_column && core->loans < LOANS &&
+		 core->ops->matvec_bf16)
 		kiln_loan_take(core, &tile, rows, loop[0].src, src.va);
 	else if (rows)
-		kiln_copy_rows(dst.sbuf, loop[0].dst, rows, loop[0].src, loop[0].n, row);
+		copy_whole(dst.sbuf, rows, loop, loops, run);
 	else if (!core->time_only)
 		status = transfer(core, &dst, &src, loop, loops, esize,
 				  insn->flags & KILN_F_ACCUMULATE ? shape->dtype : KILN_DT_NONE);

@@ -345,6 +345,7 @@ void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
 
 #define ROWS	4	/* at a time */
 #define LINE	64
+#define AHEAD	1024	/* bytes that are fetched ahead, if they are in more than as many rows */
 
 /*
  * Some rows side by side, the next ones fetched meanwhile: the host's own
@@ -353,15 +354,22 @@ void kiln_tile_store(const struct kiln_core *core, const struct tile *tile,
 void kiln_copy_rows(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t src_pitch,
 		    uint32_t rows, uint32_t bytes)
 {
-	uint32_t p = 0;
+	uint32_t ahead = bytes < AHEAD / ROWS ? AHEAD / bytes : ROWS, p = 0;
 
-	for (; p + 2 * ROWS <= rows; p += ROWS) {
+	/* Those that nobody has asked for when their turn comes */
+	for (uint32_t i = ROWS; i < ahead && i < rows; i++) {
+		for (uint32_t at = 0; at < bytes; at += LINE) {
+			__builtin_prefetch(src + i * src_pitch + at, 0, 2);
+			__builtin_prefetch(dst + i * dst_pitch + at, 1, 2);
+		}
+	}
+	for (; p + ROWS <= rows; p += ROWS) {
 		uint32_t at = 0;
 
 		for (; at + LINE <= bytes; at += LINE) {
 			for (unsigned int i = 0; i < ROWS; i++) {
-				__builtin_prefetch(src + (i + ROWS) * src_pitch + at, 0, 2);
-				__builtin_prefetch(dst + (i + ROWS) * dst_pitch + at, 1, 2);
+				__builtin_prefetch(src + (i + ahead) * src_pitch + at, 0, 2);
+				__builtin_prefetch(dst + (i + ahead) * dst_pitch + at, 1, 2);
 				memcpy(dst + i * dst_pitch + at, src + i * src_pitch + at, LINE);
 			}
 		}

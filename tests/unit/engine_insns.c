@@ -911,6 +911,73 @@ static void test_dma(void)
 	}
 }
 
+#define AREA	(1u << 20)
+#define ROW	512		/* bytes of SBUF partitions that are looked at */
+
+/*
+ * [P, 2, 64] of bf16, the pieces of a row 64 bytes apart in SBUF; in device
+ * memory they and the rows have steps of so many bytes. What comes to lie on
+ * another is as if one element after the other had been copied.
+ */
+static bool try_pieces(bool out, int32_t row, int32_t piece)
+{
+	static uint8_t want[AREA], tile[KILN_PARTITIONS][ROW];
+	struct kiln_operand sbuf = { .space = KILN_SBUF, .dtype = KILN_BF16, .addr = 64,
+				     .partitions = KILN_PARTITIONS, .ndim = 2,
+				     .size = { 2, 64 }, .stride = { 96, 1 } };
+	struct kiln_operand dram = dram_at(KILN_BF16, 1, 0, row / 2, piece / 2);
+	uint8_t *base = m->hbm + DATA;
+	static struct prog p;
+	struct kiln_insn *insn;
+	struct kiln_outcome o;
+
+	dram.dram.step[2] = 1;
+	memset(&p, 0, sizeof(p));
+	movi(&p, KILN_SYNC, 1, DATA + AREA / 2);
+	insn = emit(&p, KILN_SYNC, KILN_OP_DMA_COPY);
+	insn->dst = out ? dram : sbuf;
+	insn->src[0] = out ? sbuf : dram;
+	for (unsigned int i = 0; i < AREA; i++)
+		want[i] = base[i] = rng();
+	for (unsigned int q = 0; q < KILN_PARTITIONS; q++)
+		for (unsigned int i = 0; i < ROW; i++)
+			tile[q][i] = *(uint8_t *)sbuf_at(m, q, i) = rng();
+	for (int q = 0; q < KILN_PARTITIONS; q++) {
+		for (int i = 0; i < 2; i++) {
+			uint8_t *there = want + AREA / 2 + q * row + i * piece;
+			uint8_t *here = &tile[q][64 + i * 192];
+
+			memcpy(out ? there : here, out ? here : there, 128);
+		}
+	}
+	o = run(m, &p);
+	if (o.status != KILN_ST_OK || memcmp(want, base, AREA)) {
+		printf("# rows %d, pieces %d bytes apart: status %d, or device memory is wrong\n",
+		       row, piece, o.status);
+		return false;
+	}
+	for (unsigned int q = 0; q < KILN_PARTITIONS; q++) {
+		if (memcmp(tile[q], sbuf_at(m, q, 0), ROW)) {
+			printf("# rows %d, pieces %d bytes apart: partition %u is wrong\n", row,
+			       piece, q);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void test_pieces(void)
+{
+	static const int32_t step[] = { 512, 256, 130, 128, 100, 64, 0, -128, -512, 16384 };
+	bool good = true;
+
+	for (unsigned int i = 0; i < 9; i++)
+		for (unsigned int j = 0; j < 10; j++)
+			for (int out = 0; out < 2; out++)
+				good = good && try_pieces(out, step[i], step[j]);
+	ok(good, "dma of rows in pieces, apart or not");
+}
+
 int main(void)
 {
 	rng_start();
@@ -925,6 +992,7 @@ int main(void)
 	}
 	test_repack();
 	test_dma();
+	test_pieces();
 	machine_free(m);
 	return done();
 }
