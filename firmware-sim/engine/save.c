@@ -3,7 +3,7 @@
  * A core's state between two jobs, or between two instructions of a job that
  * was paused: kiln_core_pause() has settled what was put off or owed, so that
  * all there is stands in memories, registers, semaphores, the PE array and the
- * clocks. What is only there to be fast (packed matrices, the TLB) stays behind.
+ * clocks. What is only there to be fast (packed matrices, programs known, the TLB) stays behind.
  */
 #include <string.h>
 
@@ -90,10 +90,14 @@ static void stationary(struct kiln_image *image, struct stationary *st)
 /* The program's copy, then where its streams stand. */
 static void job(struct kiln_core *core, struct kiln_image *image)
 {
-	uint8_t *program = (uint8_t *)core + core->program;
-	uint32_t bytes = ((const struct kiln_program_header *)program)->bytes;
 	enum kiln_engine engine;
+	uint8_t *program;
+	uint32_t bytes;
 
+	if (image->loading)
+		core->program = core->programs + KNOWN * KNOWN_BYTES;
+	program = (uint8_t *)core + core->program;
+	bytes = ((const struct kiln_program_header *)program)->bytes;
 	IMAGE(image, bytes);
 	image_check(image, bytes >= sizeof(struct kiln_program_header) &&
 			   bytes <= KILN_MAX_PROGRAM_BYTES, "a program has an impossible size");

@@ -22,6 +22,8 @@
 #define CELL		32	/* rows and columns of the PE array's smallest tile */
 #define CELLS		16
 #define PART_WORDS	((KILN_MATMUL_MAX_K + PANEL_PAD) * (KILN_MATMUL_MAX_M / 2 + KILN_MAX_MR))
+#define KNOWN		64	/* programs that are remembered */
+#define KNOWN_BYTES	(66u << 10) /* at most; a power of two: all in the same cache sets */
 #define LOANS		16	/* tiles that DMA may owe at a time */
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
 #define KILN_COLUMN_SHIFT 12	/* of sbuf_used: 64 columns are 256 KiB */
@@ -105,6 +107,16 @@ struct loan {
 	uint64_t va, va_end;		/* device addresses that it was taken from */
 };
 
+/*
+ * A program of this context whose bytes are here and have been checked. It saves
+ * time only: what is in device memory is compared with them before each use.
+ */
+struct known {
+	uint64_t from;			/* its device address */
+	uint32_t bytes;			/* 0: none */
+	bool one_column;		/* as core->one_column */
+};
+
 struct kiln_core {
 	struct kiln_mmu mmu;
 	uint32_t abort;			/* atomic: enum kiln_status, KILN_PAUSE, 0: go on */
@@ -113,7 +125,8 @@ struct kiln_core {
 
 	uint32_t sbuf_bytes, psum_bytes;	/* per partition, what a program may use */
 	uint32_t sbuf_pitch, psum_pitch;	/* from a partition to the next */
-	uint64_t sbuf, psum, program;		/* offsets in this block */
+	uint64_t sbuf, psum;			/* offsets in this block */
+	uint64_t programs;			/* KNOWN of KNOWN_BYTES, then one of any size */
 	/* 4 KiB columns that may hold anything, for each group of partitions */
 	uint64_t sbuf_used[KILN_PARTITIONS / GROUP];
 	uint64_t psum_used[KILN_PARTITIONS / GROUP];
@@ -122,6 +135,7 @@ struct kiln_core {
 	const struct kiln_ops *ops;	/* valid within a job */
 	uint64_t args[KILN_MAX_ARGS_BYTES / 8];
 	uint32_t args_bytes;
+	uint64_t program;		/* offset in this block: one of programs */
 	uint64_t from;			/* where its program is: for whoever watches */
 	bool transient;			/* what is in SBUF and PSUM at its end is for nobody */
 	uint64_t fault_addr;
@@ -132,6 +146,8 @@ struct kiln_core {
 	struct kiln_dma_time dma;	/* of the transfer just issued */
 	bool time_only;			/* no data are moved or computed with: see core.h */
 	struct kiln_tally tally;
+	struct known known[KNOWN];
+	uint32_t replaced;		/* of them when another one comes */
 	uint64_t sanitizer;		/* offset from this struct; 0: none */
 	const struct kiln_watch *watch;	/* NULL: nobody watches; the owner's, valid while it is set */
 

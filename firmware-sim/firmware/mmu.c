@@ -170,6 +170,20 @@ enum kiln_status kiln_mmu_read(struct kiln_mmu *mmu, uint64_t va, void *buf,
 	return KILN_ST_OK;
 }
 
+bool kiln_mmu_same(struct kiln_mmu *mmu, uint64_t va, const void *buf, uint64_t bytes)
+{
+	struct kiln_extent extent;
+	uint64_t fault_addr;
+
+	for (uint64_t done = 0; done < bytes; done += extent.bytes) {
+		if (kiln_mmu_translate(mmu, va + done, bytes - done, false, &extent,
+				       &fault_addr) != KILN_ST_OK || !extent.hbm ||
+		    memcmp((const uint8_t *)buf + done, extent.hbm, extent.bytes))
+			return false;
+	}
+	return true;
+}
+
 enum kiln_status kiln_mmu_write(struct kiln_mmu *mmu, uint64_t va,
 				const void *buf, uint64_t bytes,
 				uint64_t *fault_addr)

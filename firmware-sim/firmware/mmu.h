@@ -92,6 +92,8 @@ uint64_t kiln_mmu_walk(const struct kiln_memory *memory, uint64_t root,
 /* Copy in or out. As above, or KILN_ST_BUS. May have copied a part before it fails. */
 enum kiln_status kiln_mmu_read(struct kiln_mmu *mmu, uint64_t va, void *buf,
 			       uint64_t bytes, uint64_t *fault_addr);
+/* Are these bytes there, all of them in HBM? */
+bool kiln_mmu_same(struct kiln_mmu *mmu, uint64_t va, const void *buf, uint64_t bytes);
 enum kiln_status kiln_mmu_write(struct kiln_mmu *mmu, uint64_t va,
 				const void *buf, uint64_t bytes,
 				uint64_t *fault_addr);
