@@ -106,6 +106,17 @@ int lower_scale(struct lower *l, const struct ggml_tensor *node)
 
 /* -------------------------------------------------------------------- GLU -- */
 
+/* A copy of t between two limits, in place of it */
+static int clamped(struct lower *l, struct kiln_tensor *t, float low, float high)
+{
+	struct kiln_tensor to = scratch(l, KILN_TYPE_F32, t->dim[0], t->dim[1], t->dim[2], t->dim[3]);
+	int err = SUBMIT(l, kiln_pointwise, .unary = KILN_UNARY_CLAMP, .param = { low, high }, .x = *t,
+			 .out = to);
+
+	*t = to;
+	return err;
+}
+
 int lower_glu(struct lower *l, const struct ggml_tensor *node)
 {
 	static const uint8_t func[GGML_GLU_OP_COUNT] = {
@@ -113,6 +124,7 @@ int lower_glu(struct lower *l, const struct ggml_tensor *node)
 		[GGML_GLU_OP_SWIGLU] = KILN_UNARY_SILU, [GGML_GLU_OP_GEGLU_ERF] = KILN_UNARY_GELU,
 		[GGML_GLU_OP_GEGLU_QUICK] = KILN_UNARY_GELU_QUICK,
 		[GGML_GLU_OP_SWIGLU_OAI] = KILN_UNARY_COPY,
+		[GGML_GLU_OP_SWIGLU_CLAMP] = KILN_UNARY_SILU,
 	};
 	const struct ggml_tensor *gate = node->src[0], *up = node->src[1];
 	struct kiln_pointwise p = {
@@ -132,6 +144,14 @@ int lower_glu(struct lower *l, const struct ggml_tensor *node)
 		p.binary = KILN_BINARY_SWIGLU_OAI;
 		p.param[0] = float_param(node, 2);
 		p.param[1] = float_param(node, 3);
+	}
+	if (ggml_get_glu_op(node) == GGML_GLU_OP_SWIGLU_CLAMP) {
+		int err = clamped(l, &p.x, -INFINITY, float_param(node, 3));
+
+		if (!err)
+			err = clamped(l, &p.y, -float_param(node, 3), float_param(node, 3));
+		if (err)
+			return err;
 	}
 	p.also = lower_twin(l, node);
 	return pointwise(l, &p);
@@ -169,6 +189,35 @@ int lower_copy(struct lower *l, const struct ggml_tensor *node)
 int lower_fill(struct lower *l, const struct ggml_tensor *node)
 {
 	return lower_constant_fill(l, view(node), float_param(node, 0));
+}
+
+/* Steps x frequencies, of which there are as many as pairs of cosine and sine: [cosines, sines] of each */
+int lower_timestep_embedding(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *steps = node->src[0];
+	int32_t dim = node->op_params[0], half = dim / 2, j;
+	struct kiln_tensor angles = scratch(l, KILN_TYPE_F32, 1, 1, steps->ne[0], half);
+	struct kiln_tensor out = view(node);
+	float frequency[1024];
+	uint64_t at;
+	int err;
+
+	if (steps->type != GGML_TYPE_F32 || steps->nb[0] != sizeof(float) || !real(node) ||
+	    half > 1024 || dim % 2 || !half)
+		return -ENOTSUP;
+	for (j = 0; j < half; j++)
+		frequency[j] = expf(-logf(node->op_params[1]) * j / half);
+	at = lower_constants(l, frequency, half);
+	if (!at || !angles.addr)
+		return -ENOMEM;
+	err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_MULTIPLY,
+		     .x = dense(KILN_TYPE_F32, address(steps), 1, 1, steps->ne[0], 1),
+		     .y = dense(KILN_TYPE_F32, at, 1, 1, 1, half), .out = angles);
+	out.dim[3] = half;
+	for (j = 0; j < 2 && !err; j++, out.addr += half * node->nb[0])
+		err = SUBMIT(l, kiln_pointwise, .unary = j ? KILN_UNARY_SIN : KILN_UNARY_COS,
+			     .x = angles, .out = out);
+	return err;
 }
 
 /* The view of node that op_params say, in bytes, gets src[1], or that is added to it. */

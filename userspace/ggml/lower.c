@@ -159,7 +159,9 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 	/* To libkiln, a dimension of 0 is one of 1. */
 	for (int i = 0; i < GGML_MAX_SRC; i++)
 		if (node->src[i] && ggml_is_empty(node->src[i]))
-			return node->op == GGML_OP_SET_ROWS ? 0 : -ENOTSUP;
+			return node->op == GGML_OP_SET_ROWS ? 0 :
+			       node->op == GGML_OP_CONV_3D ? lower_constant_fill(l, view(node), 0) :
+			       -ENOTSUP;
 	switch (node->op) {
 	case GGML_OP_NONE:
 	case GGML_OP_RESHAPE:
@@ -268,6 +270,26 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_sgd(l, node);
 	case GGML_OP_OPT_STEP_ADAMW:
 		return lower_adamw(l, node);
+	case GGML_OP_GATED_DELTA_NET:
+		return lower_delta_net(l, node);
+	case GGML_OP_GATED_LINEAR_ATTN:
+		return lower_gated_linear_attention(l, node);
+	case GGML_OP_RWKV_WKV6:
+		return lower_rwkv6(l, node);
+	case GGML_OP_RWKV_WKV7:
+		return lower_rwkv7(l, node);
+	case GGML_OP_SSM_SCAN:
+		return lower_ssm_scan(l, node);
+	case GGML_OP_SOLVE_TRI:
+		return lower_solve_triangle(l, node);
+	case GGML_OP_DSV4_HC_PRE:
+		return lower_streams_in(l, node);
+	case GGML_OP_DSV4_HC_POST:
+		return lower_streams_out(l, node);
+	case GGML_OP_DSV4_HC_COMB:
+		return lower_streams_mix(l, node);
+	case GGML_OP_TIMESTEP_EMBEDDING:
+		return lower_timestep_embedding(l, node);
 	case GGML_OP_IM2COL:
 		return lower_im2col(l, node);
 	case GGML_OP_IM2COL_3D:

@@ -112,6 +112,7 @@ int lower_binary(struct lower *l, const struct ggml_tensor *node);
 int lower_unary(struct lower *l, const struct ggml_tensor *node);
 int lower_unary_back(struct lower *l, const struct ggml_tensor *node);
 int lower_glu(struct lower *l, const struct ggml_tensor *node);
+int lower_timestep_embedding(struct lower *l, const struct ggml_tensor *node);
 int lower_scale(struct lower *l, const struct ggml_tensor *node);
 int lower_copy(struct lower *l, const struct ggml_tensor *node);
 int lower_set(struct lower *l, const struct ggml_tensor *node);
@@ -167,6 +168,19 @@ int lower_cross_entropy(struct lower *l, const struct ggml_tensor *node);
 int lower_cross_entropy_back(struct lower *l, const struct ggml_tensor *node);
 int lower_sgd(struct lower *l, const struct ggml_tensor *node);
 int lower_adamw(struct lower *l, const struct ggml_tensor *node);
+
+/* states.c */
+int lower_delta_net(struct lower *l, const struct ggml_tensor *node);
+int lower_gated_linear_attention(struct lower *l, const struct ggml_tensor *node);
+int lower_rwkv6(struct lower *l, const struct ggml_tensor *node);
+int lower_rwkv7(struct lower *l, const struct ggml_tensor *node);
+int lower_ssm_scan(struct lower *l, const struct ggml_tensor *node);
+int lower_solve_triangle(struct lower *l, const struct ggml_tensor *node);
+
+/* streams.c */
+int lower_streams_in(struct lower *l, const struct ggml_tensor *node);
+int lower_streams_out(struct lower *l, const struct ggml_tensor *node);
+int lower_streams_mix(struct lower *l, const struct ggml_tensor *node);
 
 /* convolution.c */
 int lower_im2col(struct lower *l, const struct ggml_tensor *node);

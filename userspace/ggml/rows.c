@@ -18,6 +18,65 @@ static int rows(struct lower *l, const struct kiln_rows *r)
 
 /* ---------------------------------------------------------------- softmax -- */
 
+/* mask times ALiBi's slope of each head: powers of 2^(-bias / heads), as kiln_rows() has them */
+static int sloped(struct lower *l, struct kiln_tensor *mask, uint32_t heads, float bias)
+{
+	struct kiln_tensor to = scratch(l, KILN_TYPE_F32, mask->dim[0], heads, mask->dim[2], mask->dim[3]);
+	uint32_t whole = 1, i;
+	float slope[256];
+	uint64_t at;
+	int err;
+
+	if (heads > 256)
+		return -ENOTSUP;
+	while (2 * whole <= heads)
+		whole *= 2;
+	for (i = 0; i < heads; i++)
+		slope[i] = i < whole ? powf(powf(2, -bias / whole), i + 1) :
+			powf(powf(2, -bias / 2 / whole), 2 * (i - whole) + 1);
+	at = lower_constants(l, slope, heads);
+	if (!at || !to.addr)
+		return -ENOMEM;
+	err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_MULTIPLY, .x = *mask,
+		     .y = dense(KILN_TYPE_F32, at, 1, heads, 1, 1), .out = to);
+	*mask = to;
+	return err;
+}
+
+/* Rows that are too long for a partition. A sink is one more element of each. */
+static int long_softmax(struct lower *l, const struct ggml_tensor *node, struct kiln_rows *r)
+{
+	const struct ggml_tensor *x = node->src[0];
+	uint32_t width = x->ne[0] + (r->b.addr ? 1 : 0);
+	struct kiln_tensor scores = scratch(l, KILN_TYPE_F32, x->ne[3], x->ne[2], x->ne[1], width);
+	struct kiln_tensor part, sink = r->b;
+	int err = 0;
+
+	if (!scores.addr)
+		return -ENOMEM;
+	scores.stride[3] = 1;
+	for (int d = 2; d >= 0; d--)
+		scores.stride[d] = scores.stride[d + 1] * scores.dim[d + 1];
+	part = scores;
+	part.dim[3] = x->ne[0];
+	if (r->max_bias > 0)
+		err = sloped(l, &r->a, x->ne[2], r->max_bias);
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .scale = r->scale, .x = r->x,
+			     .binary = r->a.addr ? KILN_BINARY_ADD : 0, .y = r->a, .out = part);
+	if (r->b.addr && !err) {
+		struct kiln_tensor last = scores;
+
+		last.dim[3] = 1;
+		last.addr += x->ne[0] * sizeof(float);
+		err = copy(l, sink, last);
+	}
+	if (!err)
+		err = SUBMIT(l, kiln_softmax, .type = KILN_TYPE_F32, .rows = ggml_nrows(x),
+			     .width = width, .x = scores.addr, .y = scores.addr);
+	return err ? err : copy(l, part, r->out);
+}
+
 int lower_softmax(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *x = node->src[0], *mask = node->src[1], *sinks = node->src[2];
@@ -25,7 +84,6 @@ int lower_softmax(struct lower *l, const struct ggml_tensor *node)
 		.func = KILN_ROWS_SOFTMAX, .x = view(x), .out = view(node),
 		.scale = float_param(node, 0), .max_bias = mask ? float_param(node, 1) : 0,
 	};
-	uint64_t at;
 	int err;
 
 	/* libkiln takes a scale of 0 as 1. */
@@ -41,23 +99,7 @@ int lower_softmax(struct lower *l, const struct ggml_tensor *node)
 	if (sinks)
 		r.b = dense(KILN_TYPE_F32, address(sinks), 1, x->ne[2], 1, 1);
 	err = rows(l, &r);
-	if (err != -ENOTSUP || sinks || r.max_bias > 0 || !(r.scale > 0) || !ggml_is_contiguous(node))
-		return err;
-
-	/* Rows that are too long for a partition */
-	err = 0;
-	if (mask) {
-		struct kiln_tensor sum = scratch(l, KILN_TYPE_F32, x->ne[3], x->ne[2], x->ne[1], x->ne[0]);
-
-		err = SUBMIT(l, kiln_pointwise, .scale = r.scale, .x = r.x, .binary = KILN_BINARY_ADD,
-			     .y = r.a, .out = sum);
-		at = sum.addr;
-	} else {
-		at = dense_copy(l, x, KILN_TYPE_F32, &err);
-	}
-	return err ? err : SUBMIT(l, kiln_softmax, .type = KILN_TYPE_F32, .rows = ggml_nrows(x),
-				  .width = x->ne[0], .scale = mask ? 1 : r.scale, .x = at,
-				  .y = address(node));
+	return err != -ENOTSUP || (mask && !type_of(mask->type)) ? err : long_softmax(l, node, &r);
 }
 
 /* src[0] is the gradient, src[1] the result. */
@@ -68,7 +110,8 @@ int lower_softmax_back(struct lower *l, const struct ggml_tensor *node)
 		.out = view(node), .scale = float_param(node, 0),
 	};
 
-	return r.scale == 0 || float_param(node, 1) != 0 ? -ENOTSUP : rows(l, &r);
+	/* What a bias added to the scores is gone from the derivative. */
+	return r.scale == 0 ? -ENOTSUP : rows(l, &r);
 }
 
 /* ------------------------------------------------------------------ norms -- */
@@ -113,13 +156,35 @@ int lower_norm_back(struct lower *l, const struct ggml_tensor *node)
 	return rows(l, &r);
 }
 
+/* Rows that are too long for a partition go piece by piece, each on top of the last sum before it. */
+#define CUMSUM_PIECE	4096
+
 int lower_cumsum(struct lower *l, const struct ggml_tensor *node)
 {
-	struct kiln_rows r = {
-		.func = KILN_ROWS_CUMSUM, .x = view(node->src[0]), .out = view(node),
-	};
+	const struct ggml_tensor *x = node->src[0];
+	struct kiln_rows r = { .func = KILN_ROWS_CUMSUM, .x = view(x), .out = view(node) };
+	int err = rows(l, &r);
+	int64_t at;
 
-	return rows(l, &r);
+	if (err != -ENOTSUP || x->type != GGML_TYPE_F32 || node->type != GGML_TYPE_F32)
+		return err;
+	for (at = 0, err = 0; at < x->ne[0] && !err; at += CUMSUM_PIECE) {
+		struct kiln_tensor before;
+
+		r.x = view(x);
+		r.out = view(node);
+		r.x.addr += at * x->nb[0];
+		r.out.addr += at * node->nb[0];
+		r.x.dim[3] = r.out.dim[3] = x->ne[0] - at < CUMSUM_PIECE ? x->ne[0] - at : CUMSUM_PIECE;
+		err = rows(l, &r);
+		before = r.out;
+		before.dim[3] = 1;
+		before.addr -= node->nb[0];
+		if (at && !err)
+			err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_ADD, .x = r.out, .y = before,
+				     .out = r.out);
+	}
+	return err;
 }
 
 int lower_group_norm(struct lower *l, const struct ggml_tensor *node)

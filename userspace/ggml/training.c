@@ -9,6 +9,72 @@ static bool f32(const struct ggml_tensor *t)
 	return t->type == GGML_TYPE_F32 && ggml_is_contiguous(t);
 }
 
+/*
+ * Rows that are too long for a partition: logits minus the greatest of each, dense; sums of their
+ * powers of e, which stay in powers
+ */
+static int long_rows(struct lower *l, const struct ggml_tensor *x, struct kiln_tensor *less,
+		     struct kiln_tensor *powers, struct kiln_tensor *sum)
+{
+	uint32_t rows = ggml_nrows(x), n = x->ne[0];
+	struct kiln_tensor logits = dense(KILN_TYPE_F32, address(x), 1, 1, rows, n);
+	int err;
+
+	*less = scratch(l, KILN_TYPE_F32, 1, 1, rows, n);
+	*powers = scratch(l, KILN_TYPE_F32, 1, 1, rows, n);
+	*sum = scratch(l, KILN_TYPE_F32, 1, 1, rows, 1);
+	if (!less->addr || !powers->addr || !sum->addr)
+		return -ENOMEM;
+	err = SUBMIT(l, kiln_reduce, .type = KILN_TYPE_F32, .func = KILN_REDUCE_MAX, .outer = rows,
+		     .n = n, .x = logits.addr, .y = sum->addr);
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_SUBTRACT, .x = logits, .y = *sum,
+			     .out = *less);
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .unary = KILN_UNARY_EXP, .x = *less, .out = *powers);
+	return err ? err : SUBMIT(l, kiln_reduce, .type = KILN_TYPE_F32, .func = KILN_REDUCE_SUM,
+				  .outer = rows, .n = n, .x = powers->addr, .y = sum->addr);
+}
+
+static int long_cross_entropy(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *x = node->src[0], *labels = node->src[1];
+	uint32_t rows = ggml_nrows(x), n = x->ne[0];
+	struct kiln_tensor less, powers, sum, loss = dense(KILN_TYPE_F32, address(node), 1, 1, 1, 1);
+	int err = long_rows(l, x, &less, &powers, &sum);
+
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .unary = KILN_UNARY_LOG, .x = sum, .out = sum);
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_SUBTRACT, .x = less, .y = sum,
+			     .out = less);
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_MULTIPLY, .x = less,
+			     .y = dense(KILN_TYPE_F32, address(labels), 1, 1, rows, n), .out = less);
+	if (!err)
+		err = SUBMIT(l, kiln_reduce, .type = KILN_TYPE_F32, .func = KILN_REDUCE_SUM,
+			     .n = rows * n, .x = less.addr, .y = loss.addr);
+	return err ? err : SUBMIT(l, kiln_pointwise, .scale = -1.0f / rows, .x = loss, .out = loss);
+}
+
+static int long_cross_entropy_back(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *x = node->src[1], *labels = node->src[2];
+	uint32_t rows = ggml_nrows(x), n = x->ne[0];
+	struct kiln_tensor less, p, sum;
+	int err = long_rows(l, x, &less, &p, &sum);
+
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_DIVIDE, .x = p, .y = sum, .out = p);
+	if (!err)
+		err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_SUBTRACT, .x = p,
+			     .y = dense(KILN_TYPE_F32, address(labels), 1, 1, rows, n), .out = p);
+	return err ? err : SUBMIT(l, kiln_pointwise, .scale = 1.0f / rows, .x = p,
+				  .binary = KILN_BINARY_MULTIPLY,
+				  .y = dense(KILN_TYPE_F32, address(node->src[0]), 1, 1, 1, 1),
+				  .out = dense(KILN_TYPE_F32, address(node), 1, 1, rows, n));
+}
+
 /* -sum of labels * log softmax(logits), over the rows */
 int lower_cross_entropy(struct lower *l, const struct ggml_tensor *node)
 {
@@ -21,6 +87,8 @@ int lower_cross_entropy(struct lower *l, const struct ggml_tensor *node)
 		return -ENOTSUP;
 	err = SUBMIT(l, kiln_rows, .func = KILN_ROWS_CROSS_ENTROPY, .scale = 1.0f / rows,
 		     .x = view(x), .a = view(labels), .out = each);
+	if (err == -ENOTSUP)
+		return long_cross_entropy(l, node);
 	return err ? err : SUBMIT(l, kiln_reduce, .type = KILN_TYPE_F32, .func = KILN_REDUCE_SUM,
 				  .n = rows, .x = each.addr, .y = address(node));
 }
@@ -29,12 +97,14 @@ int lower_cross_entropy(struct lower *l, const struct ggml_tensor *node)
 int lower_cross_entropy_back(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *gradient = node->src[0], *x = node->src[1], *labels = node->src[2];
+	int err;
 
 	if (!f32(gradient) || !f32(x) || !f32(labels) || !f32(node))
 		return -ENOTSUP;
-	return SUBMIT(l, kiln_rows, .func = KILN_ROWS_CROSS_ENTROPY_BACK,
-		      .scale = 1.0f / ggml_nrows(x), .x = view(x), .a = view(labels),
-		      .b = dense(KILN_TYPE_F32, address(gradient), 1, 1, 1, 1), .out = view(node));
+	err = SUBMIT(l, kiln_rows, .func = KILN_ROWS_CROSS_ENTROPY_BACK,
+		     .scale = 1.0f / ggml_nrows(x), .x = view(x), .a = view(labels),
+		     .b = dense(KILN_TYPE_F32, address(gradient), 1, 1, 1, 1), .out = view(node));
+	return err == -ENOTSUP ? long_cross_entropy_back(l, node) : err;
 }
 
 /* Number i of an optimiser's parameters */
