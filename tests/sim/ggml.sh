@@ -42,6 +42,14 @@ sample SSM_CONV 'ne_a=\[[34],1024,1'
 sample CONV_TRANSPOSE_1D 'ne_input=\[13,7'
 sample LIGHTNING_INDEXER 'hsk=128,nh=4,kv=256,nb=1,ns=1,nm=1'
 sample IM2COL_3D 'ne_input=\[10,10,10,9\]'
+sample GATED_DELTA_NET 'n_seq_tokens=4,.*K=[14]'
+sample SSM_SCAN 'n_seq_tokens=(1|16),'
+sample GATED_LINEAR_ATTN 'n_seq_tokens=32,n_seqs=1'
+for op in RWKV_WKV6 RWKV_WKV7; do sample $op 'n_seq_tokens=(1|32),n_seqs=1'; done
+sample SOLVE_TRI 'ne_lhs=\[(10|17|30),'
+for op in DSV4_HC_PRE DSV4_HC_POST; do sample $op 'n_embd=(31|128),.*n_tokens=17'; done
+sample DSV4_HC_COMB 'n_tokens=17'
+for op in SWIGLU_CLAMP TIMESTEP_EMBEDDING CUMSUM CROSS_ENTROPY_LOSS_BACK; do sample $op; done
 sample CONV_2D 'ne_input=\[1,133,1,2\],ne_kernel=\[3,2,1,1\]'
 sample FLASH_ATTN_EXT 'hsk=40,hsv=40,nh=4,nr23=\[1,1\],kv=113,nb=1,.*prec=f32,type_K=(f16|q8_0)'
 
