@@ -181,7 +181,7 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 	a = *src;
 	b = *dst;
 	if (!pair_known(a.type, b.type))
-		return kiln_error(-ENOTSUP, "copy: from type %d to type %d: F32, BF16, F16 and I32 to each other, quantised ones to F32, BF16 and F16, these to Q8_0, Q4_0 to Q5_1 and TQ2_0, or the same type",
+		return kiln_error(-ENOTSUP, "copy: from type %d to type %d: F32, BF16, F16 and I32 to each other, quantised ones to F32, BF16 and F16, these to all of them but Q2_K to Q6_K, IQ4_XS and IQ1 to IQ3, or the same type",
 				  (int)a.type, (int)b.type);
 	err = nd_tensor("copy", "src", &a);
 	if (!err)

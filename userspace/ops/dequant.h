@@ -36,7 +36,8 @@ void dequantise(struct kiln_asm *as, const struct dequant *dq);
 /* Types that can be made. */
 static inline bool quantisable(enum kiln_type type)
 {
-	return (type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_Q8_0) || type == KILN_TYPE_TQ2_0;
+	return (type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_MXFP4) ||
+		(type >= KILN_TYPE_TQ1_0 && type <= KILN_TYPE_NVFP4);
 }
 
 #define QUANT_SCRATCH	4	/* fp32 values for each element */

@@ -229,7 +229,7 @@ int kiln_set_rows(struct kiln_ops *ops, const struct kiln_set_rows *set, kiln_do
 	by.from = set->src.type;
 	by.to = set->out.type;
 	if (!known_type(by.from) || !(known_type(by.to) || (quantisable(by.to) && !set->add)))
-		return kiln_error(-ENOTSUP, "set_rows: type %d to type %d: from F32, BF16 and F16 to these and, without add, Q8_0, Q4_0 to Q5_1 and TQ2_0",
+		return kiln_error(-ENOTSUP, "set_rows: type %d to type %d: from F32, BF16 and F16 to these and, without add, quantised ones but Q2_K to Q6_K, IQ4_XS and IQ1 to IQ3",
 				  (int)by.from, (int)by.to);
 	err = nd_tensor("set_rows", "src", &t[X]);
 	if (!err)
