@@ -223,27 +223,50 @@ int lower_reduce(struct lower *l, const struct ggml_tensor *node)
 		      .outer = ggml_nelements(x) / n, .n = n, .x = at, .y = address(node));
 }
 
+/* The first k of an order of x's rows, whatever k is */
+static int ordered(struct lower *l, const struct ggml_tensor *node, uint32_t k, bool ascending)
+{
+	const struct ggml_tensor *x = node->src[0];
+	uint64_t bytes = kiln_order_work(x->ne[0]), work = bytes ? lower_scratch(l, bytes) : 0;
+
+	/* Long rows are as much as a command gets done in its time. */
+	uint32_t rows = ggml_nrows(x), each = bytes ? 1 : rows, row;
+	int err = bytes && !work ? -ENOMEM : 0;
+
+	for (row = 0; row < rows && !err; row += each)
+		err = SUBMIT(l, kiln_order, .rows = each, .width = x->ne[0], .k = k,
+			     .ascending = ascending, .x = address(x) + row * x->nb[1],
+			     .indices = address(node) + row * node->nb[1], .work = work);
+	return err;
+}
+
 /* ARGMAX, TOP_K, ARGSORT: the greatest, so many of them, or all; upwards, those of -x. */
+#define MAX_PICKED	1024u
+
 int lower_top(struct lower *l, const struct ggml_tensor *node)
 {
 	const struct ggml_tensor *x = node->src[0];
+	bool up = node->op == GGML_OP_ARGSORT && node->op_params[0] == GGML_SORT_ORDER_ASC;
 	uint32_t rows = ggml_nrows(x), k = node->op == GGML_OP_ARGMAX ? 1 : node->ne[0];
-	uint64_t at = address(x), values = lower_scratch(l, (uint64_t)rows * k * sizeof(float));
+	uint64_t at = address(x), values;
+	int err = 0;
 
 	if (!f32_rows(x) || !ggml_is_contiguous(node) || node->type != GGML_TYPE_I32)
 		return -ENOTSUP;
-	if (node->op == GGML_OP_ARGSORT && node->op_params[0] == GGML_SORT_ORDER_ASC) {
+	if (k > MAX_PICKED)
+		return ordered(l, node, k, up);
+	values = lower_scratch(l, (uint64_t)rows * k * sizeof(float));
+	if (up) {
 		struct kiln_tensor down = scratch(l, KILN_TYPE_F32, 1, 1, rows, x->ne[0]);
-		int err = SUBMIT(l, kiln_pointwise, .scale = -1, .x = view(x),
-				 .out = dense(KILN_TYPE_F32, down.addr, x->ne[3], x->ne[2],
-					      x->ne[1], x->ne[0]));
 
-		if (err)
-			return err;
 		at = down.addr;
+		err = SUBMIT(l, kiln_pointwise, .scale = -1,
+			     .x = dense(KILN_TYPE_F32, address(x), 1, 1, rows, x->ne[0]), .out = down);
 	}
-	return SUBMIT(l, kiln_topk, .type = KILN_TYPE_F32, .rows = rows, .width = x->ne[0], .k = k,
-		      .x = at, .values = values, .indices = address(node));
+	if (!err)
+		err = SUBMIT(l, kiln_topk, .type = KILN_TYPE_F32, .rows = rows, .width = x->ne[0],
+			     .k = k, .x = at, .values = values, .indices = address(node));
+	return err == -ENOTSUP ? ordered(l, node, k, up) : err;
 }
 
 /* ------------------------------------------------------------ rows by index -- */

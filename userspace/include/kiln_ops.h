@@ -683,6 +683,27 @@ struct kiln_topk {
 int kiln_topk(struct kiln_ops *ops, const struct kiln_topk *topk,
 	      kiln_done_fn done, void *user);
 
+/*
+ * Which elements of each row of x [rows, width], F32, are the k greatest, or with ascending the
+ * least, those first; of equals the first comes first. indices are [rows, k]. NaN makes an order
+ * that says nothing, but each place stands in it once. kiln_topk() is quicker for few of
+ * them.
+ *
+ * width is at most 2^19. From 8193 on, work is memory that the command uses.
+ */
+struct kiln_order {
+	uint32_t rows, width, k;	/* at least 1; k up to width */
+	bool ascending;
+	uint64_t x, indices;		/* device addresses, aligned to 4 bytes; indices are u32 */
+	uint64_t work;			/* of kiln_order_work() bytes; 0 if these are 0 */
+};
+
+/* Bytes of work for rows of this width */
+uint64_t kiln_order_work(uint32_t width);
+
+/* As kiln_matmul(). */
+int kiln_order(struct kiln_ops *ops, const struct kiln_order *order, kiln_done_fn done, void *user);
+
 /* What an object of ops has done so far. */
 struct kiln_ops_stats {
 	uint64_t commands;	/* submitted */

@@ -28,6 +28,7 @@ enum kiln_ops_kind {
 	KILN_OPS_ATTEND		= 13,
 	KILN_OPS_LINEAR		= 14,
 	KILN_OPS_OPTIMIZER	= 15,
+	KILN_OPS_ORDER		= 16,
 };
 
 /* Everything that a program depends on; what is not used is zero. */
