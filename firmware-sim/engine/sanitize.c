@@ -173,6 +173,16 @@ static bool first_time(struct sanitizer *z, uint64_t what)
 	return true;
 }
 
+/* An address is a register's value and what is added to it. The instruction may be one that was refused. */
+static void put_address(struct line *line, const char *format, const struct stream *s,
+			unsigned int reg, uint64_t add)
+{
+	if (reg < KILN_REGISTERS)
+		put(line, format, (unsigned long long)(s->reg[reg] + add));
+	else
+		put(line, "r%u (of %u)", reg, KILN_REGISTERS);
+}
+
 /* As in docs/isa.md, with the registers' values in place of their names. */
 static void put_operand(struct line *line, const char *name, const struct stream *s,
 			const struct kiln_operand *op)
@@ -186,12 +196,14 @@ static void put_operand(struct line *line, const char *name, const struct stream
 	if (!op->space || !name)
 		return;
 	if (op->space == KILN_DRAM) {
-		put(line, " %s=dram@%#llx", name,
-		    (unsigned long long)(s->reg[op->dram.base] + (int64_t)op->dram.offset));
+		put(line, " %s=dram@", name);
+		put_address(line, "%#llx", s, op->dram.base, (int64_t)op->dram.offset);
 		return;
 	}
-	put(line, " %s=%s.%s[%u+%u]@%llu{", name, op->space == KILN_SBUF ? "sbuf" : "psum", type,
-	    op->partition, op->partitions, (unsigned long long)(op->addr + s->reg[op->reg]));
+	put(line, " %s=%s.%s[%u+%u]@", name, op->space == KILN_SBUF ? "sbuf" : "psum", type,
+	    op->partition, op->partitions);
+	put_address(line, "%llu", s, op->reg, op->addr);
+	put(line, "{");
 	for (unsigned int d = 0; d < op->ndim && d < 4; d++) {
 		put(line, "%s%u", d ? "," : "", op->size[d]);
 		if (op->stride[d] != 1 || d + 1 < op->ndim)

@@ -473,6 +473,21 @@ static void test_bounded(void)
 	   "many accesses that nothing orders: %u lines, and what was left out", lines);
 }
 
+/* What is said of an instruction that was refused comes from whoever wrote it. */
+static void test_refused(void)
+{
+	good();
+	SYNC_X.src[0].dram.base = 250;
+	told[0] = 0;
+	ok(run(m, &p).status == KILN_ST_OPERAND && strstr(told, "src=dram@r250"),
+	   "a register that is none, of DRAM");
+	good();
+	VECTOR_COPY.dst.reg = 64;
+	told[0] = 0;
+	ok(run(m, &p).status == KILN_ST_OPERAND && strstr(told, "dst=sbuf.f32[0+128]@r64"),
+	   "a register that is none, of a tile");
+}
+
 int main(void)
 {
 	struct kiln_outcome with, without;
@@ -498,6 +513,7 @@ int main(void)
 			       mistakes[i].place, mistakes[i].other, told);
 	}
 	test_bounded();
+	test_refused();
 	with = watched(nothing);
 	ok(with.status == KILN_ST_OK && !lines, "and the next good program is a good one");
 	free(memory);
