@@ -76,6 +76,7 @@ class Qemu:
     """A QEMU whose CPU is this program."""
 
     iova = 0    # added to addresses in memory that the card is told
+    msi = MSI
 
     def __init__(self, device="kiln,hbm=64M", ram=RAM, extra=(), accel="qtest"):
         self.dir = tempfile.TemporaryDirectory()
@@ -202,8 +203,8 @@ class Qemu:
         self.cfg(4, 2, 0x6)
         self.cfg(self.capability(0x11) + 2, 2, 0x8000)
         for v in range(32):
-            self.write(BAR2 + 16 * v, struct.pack("<QII", MSI + 4 * v, 0x100 + v, 0))
-        self.write(MSI, bytes(128))
+            self.write(BAR2 + 16 * v, struct.pack("<QII", self.msi + 4 * v, 0x100 + v, 0))
+        self.write(self.msi, bytes(128))
 
     def reg(self, offset, value=None):
         return self.r(BAR0 + offset) if value is None else self.w(BAR0 + offset, value)
@@ -237,8 +238,8 @@ class Qemu:
         return self.leaves(BOOTING)
 
     def interrupted(self, vector, seconds=PATIENCE):
-        came = self.until(lambda: self.r(MSI + 4 * vector) == 0x100 + vector, seconds)
-        self.w(MSI + 4 * vector, 0)
+        came = self.until(lambda: self.r(self.msi + 4 * vector) == 0x100 + vector, seconds)
+        self.w(self.msi + 4 * vector, 0)
         return came
 
     def process(self):
