@@ -77,6 +77,11 @@ struct kiln_sim_host {
 	 * since kiln_sim_fresh()? For config.sanitize, from any thread.
 	 */
 	bool (*touched)(void *opaque, uint64_t hbm_offset);
+	/*
+	 * The card has just written these bytes of HBM: see kiln_sim_track().
+	 * By kiln_sim_run() too, so from any thread. May be NULL if never asked for.
+	 */
+	void (*written)(void *opaque, uint64_t hbm_offset, uint64_t len);
 	/* Raise an MSI-X vector. [locked] */
 	void (*interrupt)(void *opaque, unsigned int vector);
 	/* There may be something to do: wake whoever sleeps in the loop above.
@@ -165,6 +170,14 @@ void kiln_sim_reset(struct kiln_sim *sim);
  */
 void kiln_sim_pause(struct kiln_sim *sim);
 void kiln_sim_resume(struct kiln_sim *sim);
+
+/*
+ * Tell host->written() of whatever the card writes to HBM from now on, or no
+ * more, so that its owner can send what has changed only. Writes of the owner's
+ * own, and by DMA to where HBM stands in host memory, are not told of. [locked],
+ * and no core running.
+ */
+void kiln_sim_track(struct kiln_sim *sim, bool on);
 
 /* Takes the next bytes, or gives them; false: it cannot. */
 typedef bool kiln_sim_move_fn(void *opaque, void *data, size_t bytes);

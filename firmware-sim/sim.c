@@ -401,6 +401,11 @@ void kiln_sim_resume(struct kiln_sim *sim)
 	fw_kick(sim);
 }
 
+void kiln_sim_track(struct kiln_sim *sim, bool on)
+{
+	sim->memory.tracked = on;
+}
+
 const char *kiln_sim_save(struct kiln_sim *sim, kiln_sim_move_fn *move, void *opaque)
 {
 	struct kiln_image image = { .move = move, .opaque = opaque };

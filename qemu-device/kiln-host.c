@@ -254,7 +254,6 @@ static void kiln_kick(void *opaque)
     kiln_pool_kick(opaque);
 }
 
-/* Host time, even if the guest's stands still: host threads are timed. */
 static bool kiln_discard(void *opaque, uint64_t offset, uint64_t len)
 {
     KilnState *s = opaque;
@@ -262,6 +261,15 @@ static bool kiln_discard(void *opaque, uint64_t offset, uint64_t len)
     return !ram_block_discard_range(s->hbm.ram_block, offset, len);
 }
 
+/* While the machine moves: this has to be sent again. */
+static void kiln_written(void *opaque, uint64_t offset, uint64_t len)
+{
+    KilnState *s = opaque;
+
+    memory_region_set_dirty(&s->hbm, offset, len);
+}
+
+/* Host time, even if the guest's stands still: host threads are timed. */
 static uint64_t kiln_now_ns(void *opaque)
 {
     return get_clock();
@@ -294,6 +302,7 @@ const struct kiln_sim_host kiln_host = {
     .interrupt = kiln_interrupt,
     .kick = kiln_kick,
     .discard = kiln_discard,
+    .written = kiln_written,
     .now_ns = kiln_now_ns,
     .log = kiln_log,
 };

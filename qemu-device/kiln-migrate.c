@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
+#include "exec/address-spaces.h"
 #include "hw/pci/msix.h"
 #include "migration/qemu-file-types.h"
 #include "migration/vmstate.h"
@@ -42,9 +43,48 @@ static bool kiln_pause(KilnState *s)
         kiln_lock(s);
     }
     kiln_host_interrupts(s);
-    /* The engines write to HBM past everybody who might take note of it. */
-    memory_region_set_dirty(&s->hbm, 0, s->hbm_size);
+    if (!s->tracked) {
+        /* The engines have written to HBM, and nobody has taken note of it. */
+        memory_region_set_dirty(&s->hbm, 0, s->hbm_size);
+    }
     return idle;
+}
+
+static void kiln_resume(KilnState *s)
+{
+    kiln_lock(s);
+    kiln_sim_resume(s->sim);
+    kiln_unlock(s);
+    kiln_pool_kick(s);
+}
+
+/*
+ * While a machine moves, HBM that the card has written is sent again, and no
+ * more than that. The cores have to come out for it: what one is about to write
+ * would be missed. If one does not, all of HBM is sent in the end.
+ */
+static void kiln_track(KilnState *s, bool on)
+{
+    if (kiln_pause(s)) {
+        kiln_lock(s);
+        kiln_sim_track(s->sim, on);
+        kiln_unlock(s);
+        s->tracked = on;
+    }
+    if (runstate_is_running()) {
+        kiln_resume(s);
+    }
+}
+
+static bool kiln_log_start(MemoryListener *listener, Error **errp)
+{
+    kiln_track(container_of(listener, KilnState, listener), true);
+    return true;
+}
+
+static void kiln_log_stop(MemoryListener *listener)
+{
+    kiln_track(container_of(listener, KilnState, listener), false);
 }
 
 /* What a machine does while it is stopped takes no time, on the card either. */
@@ -56,10 +96,7 @@ static void kiln_vm_change(void *opaque, bool running, RunState state)
         kiln_pause(s);
         return;
     }
-    kiln_lock(s);
-    kiln_sim_resume(s->sim);
-    kiln_unlock(s);
-    kiln_pool_kick(s);
+    kiln_resume(s);
 }
 
 static int kiln_pre_save(void *opaque)
@@ -150,9 +187,16 @@ const VMStateDescription kiln_vmstate = {
 void kiln_migrate_init(KilnState *s)
 {
     s->vm_change = qemu_add_vm_change_state_handler(kiln_vm_change, s);
+    s->listener = (MemoryListener) {
+        .name = TYPE_KILN,
+        .log_global_start = kiln_log_start,
+        .log_global_stop = kiln_log_stop,
+    };
+    memory_listener_register(&s->listener, &address_space_memory);
 }
 
 void kiln_migrate_cleanup(KilnState *s)
 {
+    memory_listener_unregister(&s->listener);
     qemu_del_vm_change_state_handler(s->vm_change);
 }

@@ -166,6 +166,7 @@ static void kiln_suspend(Notifier *notifier, void *data)
     if (ram_block_discard_range(s->hbm.ram_block, 0, s->hbm_size)) {
         memset(memory_region_get_ram_ptr(&s->hbm), 0, s->hbm_size);
     }
+    memory_region_set_dirty(&s->hbm, 0, s->hbm_size);
 }
 
 static uint32_t kiln_read_config(PCIDevice *pdev, uint32_t addr, int len)

@@ -91,6 +91,8 @@ struct KilnState {
     unsigned computing;     /* threads inside kiln_sim_run(), or about to be */
     bool stuck;             /* a core did not stop: off until it does */
     VMChangeStateEntry *vm_change;
+    MemoryListener listener;
+    bool tracked;           /* what the card writes to HBM is marked as it goes */
     Notifier suspend;       /* the machine goes to S3: the card loses its power */
     KilnPool pool;
 

@@ -69,6 +69,16 @@ static uint64_t host_addr(const struct side *side, int64_t offset)
 	return side->extent.addr + (side->va + offset - side->start);
 }
 
+/* n elements of device memory have been written, from there on. */
+static void written(struct kiln_core *core, const struct side *dst, int64_t at, int64_t step,
+		    uint32_t n, uint32_t esize)
+{
+	int64_t span = (n - 1) * step;
+
+	kiln_memory_written(core->mmu.memory, pointer(dst, span < 0 ? at + span : at),
+			    (span < 0 ? -span : span) + esize);
+}
+
 static enum kiln_status copy(struct kiln_core *core, struct side *dst, int64_t dst_at,
 			     struct side *src, int64_t src_at, uint64_t bytes)
 {
@@ -93,6 +103,9 @@ static enum kiln_status copy(struct kiln_core *core, struct side *dst, int64_t d
 			if (!memory->host->dma_read(memory->opaque, host_addr(src, src_at),
 						    buf, n)) {
 				core->fault_addr = src->va + src_at;
+				/* a part of it has come */
+				if (to && !dst->sbuf)
+					kiln_memory_written(memory, to, n);
 				return KILN_ST_BUS;
 			}
 			from = buf;
@@ -106,6 +119,8 @@ static enum kiln_status copy(struct kiln_core *core, struct side *dst, int64_t d
 		} else if (from != to) {
 			memmove(to, from, n);
 		}
+		if (to && !dst->sbuf)
+			kiln_memory_written(memory, to, n);
 		bytes -= n;
 		src_at += n;
 		dst_at += n;
@@ -152,6 +167,8 @@ static enum kiln_status copy_strided(struct kiln_core *core, struct side *dst,
 		if (n) {
 			kiln_copy_elements(pointer(dst, dst_at), loop->dst,
 					   pointer(src, src_at), loop->src, n, esize);
+			if (!dst->sbuf)
+				written(core, dst, dst_at, loop->dst, n, esize);
 		} else {
 			/* in host memory, or across the end of a page */
 			n = 1;
@@ -343,6 +360,13 @@ static void copy_whole(uint8_t *dst, const uint8_t *src, const struct loop *loop
 			       loop[0].src, loop[0].n, bytes);
 }
 
+/* From the first byte that it writes to the last one. */
+static uint64_t whole_span(const struct loop *loop, unsigned int loops, uint64_t bytes)
+{
+	return (loop[0].n - 1) * (uint64_t)loop[0].dst + bytes +
+	       (loops == 3 ? (loop[1].n - 1) * (uint64_t)loop[1].dst : 0);
+}
+
 /* A transient program is about to write there: what it owes from there is paid. */
 static void settle_sources(struct kiln_core *core, uint64_t va, const struct loop *loop,
 			   unsigned int loops, uint32_t esize)
@@ -423,6 +447,8 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	else if (!core->time_only)
 		status = transfer(core, &dst, &src, loop, loops, esize,
 				  insn->flags & KILN_F_ACCUMULATE ? shape->dtype : KILN_DT_NONE);
+	if (rows && src.sbuf)
+		kiln_memory_written(core->mmu.memory, rows, whole_span(loop, loops, run));
 	if (status != KILN_ST_OK)
 		return status;
 	core->dma = kiln_time_dma(&core->clocks, core->generation, insn->func, s->now,

@@ -74,7 +74,9 @@ bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 	bool ok = true;
 
 	if (cmd->opcode == KILN_ADM_CLEAR) {
-		admin->done += clear(sim, dst, bytes);
+		bytes = clear(sim, dst, bytes);
+		kiln_memory_written(&sim->memory, hbm + dst, bytes);
+		admin->done += bytes;
 		return admin->done == cmd->copy.bytes;
 	}
 	if (bytes > CHUNK)
@@ -85,6 +87,9 @@ bool fw_copy_step(struct kiln_sim *sim, struct fw_admin *admin,
 		ok = host->dma_write(sim->memory.opaque, dst, hbm + src, bytes);
 	else
 		memcpy(hbm + dst, hbm + src, bytes);
+	/* a part of it, if it has failed */
+	if (!cmd->copy.dst_host)
+		kiln_memory_written(&sim->memory, hbm + dst, bytes);
 	if (!ok) {
 		record->status = KILN_ST_BUS;
 		record->fault_addr = cmd->copy.src_host ? src : dst;

@@ -200,6 +200,7 @@ enum kiln_status kiln_mmu_write(struct kiln_mmu *mmu, uint64_t va,
 			return status;
 		if (extent.hbm) {
 			memcpy(extent.hbm, (const uint8_t *)buf + done, extent.bytes);
+			kiln_memory_written(memory, extent.hbm, extent.bytes);
 		} else if (!memory->host->dma_write(memory->opaque, extent.addr,
 						    (const uint8_t *)buf + done,
 						    extent.bytes)) {

@@ -25,6 +25,7 @@ struct kiln_memory {
 	const struct kiln_sim_host *host;
 	void *opaque;
 	uint64_t *fresh;	/* for fresh.c; NULL: nobody wants to know */
+	bool tracked;		/* kiln_sim_track(); changes while no core runs */
 };
 
 /*
@@ -36,6 +37,14 @@ size_t kiln_fresh_size(uint64_t hbm_bytes);
 void kiln_fresh_set(const struct kiln_memory *memory, uint64_t offset, uint64_t bytes, bool fresh);
 bool kiln_fresh_find(const struct kiln_memory *memory, uint64_t offset, uint64_t bytes,
 		     uint64_t *first);
+
+/* Something has been written to these bytes of HBM. */
+static inline void kiln_memory_written(const struct kiln_memory *memory, const void *at,
+				       uint64_t bytes)
+{
+	if (__builtin_expect(memory->tracked, false))
+		memory->host->written(memory->opaque, (const uint8_t *)at - memory->hbm, bytes);
+}
 
 #define KILN_TLB_ENTRIES 256
 

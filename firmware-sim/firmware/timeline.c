@@ -42,5 +42,6 @@ enum kiln_status fw_timeline_store(struct kiln_sim *sim, uint64_t root,
 	if (memory->fresh)
 		kiln_fresh_set(memory, addr, sizeof(value), false);
 	__atomic_store_n((uint64_t *)(memory->hbm + addr), value, __ATOMIC_RELEASE);
+	kiln_memory_written(memory, memory->hbm + addr, sizeof(value));
 	return KILN_ST_OK;
 }

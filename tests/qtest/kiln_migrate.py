@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 import time
 
-from kiln_device import (BAR4, EXEC, FIRMWARE, HEARTBEAT, NOP, PATIENCE, QEMU, READY, ST_OK, STATUS, MiB, Qemu, command,
+from kiln_device import COPY as COPY_MEMORY
+from kiln_device import (BAR4, CLEAR, EXEC, FIRMWARE, HEARTBEAT, NOP, PATIENCE, QEMU, READY, ST_OK, STATUS, MiB, Qemu, command,
                          equal, main, ok, tenant)
 
 CARD = "kiln,hbm=64M"
@@ -22,6 +23,18 @@ COUNT = 3 * MiB         # its place, in HBM and for the card
 COMMANDS = 100          # beside a migration
 LINE = 3 * MiB + 65536  # a u64 for each command that signals
 CQ_TAIL = 72            # in a ring's control block
+COPY = 3 * MiB + 0x30000    # a program that copies a page
+COPY_ARGS = COPY + 4096     # from where and to where, for each page
+FROM, TO = 3 * MiB + 0x40000, 3 * MiB + 0x80000
+PAGES = 50
+COPY_TEXT = """
+.args 16
+.engine sync
+	ldarg rd=r1 slot=0
+	ldarg rd=r2 slot=1
+	dma_copy dst=sbuf.u8[0+16]@0{256} src=dram.u8@r1{256,1} ring=0 post=1:1
+	dma_copy dst=dram.u8@r2{256,1} src=sbuf.u8[0+16]@0{256} ring=0 wait=1:1
+"""
 
 
 def counting(loops):
@@ -40,6 +53,29 @@ COUNTS = struct.pack("<Q", COUNT)
 def nop(cookie, line):
     """Does nothing but write its cookie to a line."""
     return command(NOP, cookie, 0, struct.pack("<QQQQQQ", 0, 0, 0, 0, LINE + 8 * line, cookie))
+
+
+def assemble(text):
+    """A program, as bytes."""
+    with tempfile.TemporaryDirectory() as there:
+        with open(there + "/text", "w", encoding="utf-8") as f:
+            f.write(text)
+        subprocess.run([os.environ["KILN_BUILD"] + "/bin/kiln", "asm", there + "/text", "-o", there + "/program"], check=True)
+        with open(there + "/program", "rb") as f:
+            return f.read()
+
+
+def copying(q):
+    """The program that copies pages, its arguments, and what is to be copied; the program's length."""
+    code = assemble(COPY_TEXT)
+    q.write(BAR4 + COPY, code)
+    q.write(BAR4 + COPY_ARGS, b"".join(struct.pack("<QQ", FROM + i * 4096, TO + i * 4096) for i in range(PAGES)))
+    q.write(BAR4 + FROM, random.Random(5).randbytes(PAGES * 4096))
+    return len(code)
+
+
+def copy(i, size):
+    return command(EXEC, 2000 + i, size | 2 << 24, struct.pack("<QQ", COPY, COPY_ARGS + i * 16))
 
 
 def completion(ring, seconds=60):
@@ -109,8 +145,14 @@ def test_live():
             with Qemu(CARD, extra=("-incoming", uri)) as other:
                 # 8 s at the least: commands come in while memory goes out
                 q.write(BAR4 + 48 * MiB, random.Random(4).randbytes(8 * MiB))
+                size = copying(q)
+                for where in (8 * MiB, 9 * MiB):
+                    q.write(BAR4 + where, random.Random(6).randbytes(20000))
+                    q.write(8 * MiB + where, random.Random(7).randbytes(20000))
                 q.qmp("migrate-set-parameters", **{"max-bandwidth": MiB})
                 q.qmp("migrate", uri=uri)
+                ok(q.until(lambda: q.qmp("query-migrate").get("ram", {}).get("normal", 0) > 500),
+                   "what the card is to write has been sent already", str(q.qmp("query-migrate")))
                 second = tenant_of(q, 2)
                 for i in range(COMMANDS):
                     second.post(nop(1000 + i, 1 + i))
@@ -118,15 +160,32 @@ def test_live():
                     if not done or done[:2] != (1000 + i, ST_OK):
                         equal(done, (1000 + i, ST_OK), "a command beside the migration")
                         break
-                ok(q.qmp("query-migrate").get("status") == "active", "commands run while memory goes out",
+                for i in range(PAGES):
+                    second.post(copy(i, size))
+                    done = completion(second)
+                    if not done or done[:2] != (2000 + i, ST_OK):
+                        equal(done, (2000 + i, ST_OK), "a program beside the migration")
+                        break
+                status = [q.admin.do(COPY_MEMORY, struct.pack("<QQQII", 8 * MiB + 10, 16 * MiB, 10000, 0, 1)),
+                          q.admin.do(CLEAR, struct.pack("<QQQ", 9 * MiB, 0, 10000))]
+                equal(status, [ST_OK, ST_OK], "the firmware copies and clears")
+                ok(q.qmp("query-migrate").get("status") == "active", "commands and programs run while memory goes out",
                    str(q.qmp("query-migrate")))
                 q.qmp("migrate-set-parameters", **{"max-bandwidth": 4096 * MiB})
                 equal(ended(q), "completed", "the machine has moved")
+                sent = q.qmp("query-migrate")["ram"]["normal"]
+                ok(sent < 3000, "what has not changed is sent once: 2048 pages of HBM, some 200 others", f"got {sent}")
+                print(f"# {sent} pages sent")
                 other.until(lambda: other.qmp("query-status").get("status") != "inmigrate")
                 other.qmp("cont")
                 moved(other, ring, cycles, 10)
                 equal([other.r(BAR4 + LINE + 8 * (1 + i), 8) for i in range(COMMANDS)], [1000 + i for i in range(COMMANDS)],
-                      "what the card wrote meanwhile has arrived")
+                      "what the card's firmware wrote meanwhile has arrived")
+                was, copied = random.Random(6).randbytes(20000), random.Random(7).randbytes(20000)
+                equal(other.read(BAR4 + 8 * MiB, 20000), was[:10] + copied[:10000] + was[10010:], "so has what it copied")
+                equal(other.read(BAR4 + 9 * MiB, 20000), bytes(10000) + was[10000:], "and what it cleared")
+                equal(other.read(BAR4 + TO, PAGES * 4096), random.Random(5).randbytes(PAGES * 4096),
+                      "so has what its programs wrote")
 
 
 def tenant_of(q, queue):
