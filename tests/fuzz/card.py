@@ -32,6 +32,7 @@ LOW = 64 * MiB              # of RAM below 4 GiB
 HIGH = 4 * GiB              # the rest begins here, far from what a small number could name
 RAM = 1024 * MiB
 TOP = HIGH + RAM - LOW
+LENT = HIGH + 800 * MiB     # pages that are taken away again, each once
 # What the card is told of, each 2 MiB. The rings are the last of RAM: what is too long runs into nothing.
 DATA = (HIGH + 720 * MiB, HIGH + 788 * MiB)
 RINGS = TOP - 2 * MiB
@@ -197,6 +198,8 @@ class Run:
         self.kinds = collections.Counter()
         self.given = [(MSI, MSI + PAGE)]
         self.rings = {}
+        self.lent = 0
+        self.lender = Queue(QUEUES + 1, 4)
         self.queues = [Queue(i, self.rnd.choice((3, 4, 5, 8))) for i in range(QUEUES + 1)]
         self.cookie = 0
 
@@ -468,6 +471,15 @@ class Run:
             self.post(admin, command(0x45, queue.number, 0, self.create(queue, queue.number % CONTEXTS + 1)), 0.05)
             self.tell(admin)
             q.reg(STATUS)
+        lender = self.lender
+        lender.tail = lender.head = 0
+        self.tables(lender.number)
+        q.poke(lender.ctl, bytes(128))
+        self.give_rings(lender)
+        self.post(admin, command(0x41, 0, 0, struct.pack("<IIQ", lender.number, 1, self.root(lender.number))), 0)
+        self.post(admin, command(0x45, 0, 0, struct.pack("<IIQQQIIII", lender.number, lender.number, lender.sq, lender.cq, lender.ctl,
+                                                         lender.log2, 1, 1, 20)), 0)
+        self.tell(admin)
 
     def shadow(self, vector, addr):
         struct.pack_into("<QII", self.q.shadow, 16 * vector, addr, 0x100 + vector, 0)
@@ -604,6 +616,42 @@ class Run:
         else:
             self.q.put(BAR4 + offset, self.word(), size)
 
+    def revoke(self):
+        """A page is taken away while a program copies to it: when the flush is done, nobody touches it any more. The context is
+        one that keeps to the rules: the others write their own page tables, too."""
+        r, q, admin, queue = self.rnd, self.q, self.queues[0], self.lender
+        if self.iommu or r.random() < 0.5:
+            return
+        context, index = queue.number, r.randrange(512)
+        page = LENT + self.lent * PAGE
+        self.lent += 1
+        self.given.append((page, page + PAGE))
+        q.put(BAR4 + self.root(context) + 3 * 4096 + index * 8, page | 7, 8)
+        args = PROGRAMS + 0x110000 + 512 * 8
+        q.write(BAR4 + args, struct.pack("<QQQ", PROGRAMS, SMALL + index * PAGE, 100000))
+        self.cookie += 1
+        self.post(queue, command(1, self.cookie, len(self.programs[0][0]) | 3 << 24, struct.pack("<QQ", PROGRAMS, args)), 0)
+        self.tell(queue)
+        q.reg(STATUS)
+        q.put(BAR4 + self.root(context) + 3 * 4096 + index * 8, 0, 8)
+        q.flush()       # what is poked overtakes what is on its way
+        cookie = page   # nobody else's
+        self.post(admin, command(0x47, cookie, 0, struct.pack("<I", context)), 0)
+        self.tell(admin)
+        for _ in range(50):
+            if self.ended(admin, cookie):
+                q.unmake(page, page + PAGE)
+                self.given.remove((page, page + PAGE))
+                self.kinds["pages taken away"] += 1
+                return
+            if q.reg(STATUS) != READY:
+                return
+            time.sleep(0.001)
+
+    def ended(self, queue, cookie):
+        """Has this command succeeded? A driver that has lost count does not know."""
+        return any(struct.unpack("<QH", self.q.peek(queue.cq + i * 64, 10)) == (cookie, 0) for i in range(1 << queue.log2))
+
     def reset(self):
         """In the middle of it, by one of its ways; what comes after meets a card that is off, or boots again."""
         if self.rnd.random() < 0.9:
@@ -630,7 +678,7 @@ class Run:
         self.setup()
 
     ACTIONS = ((some_commands, 10), (some_admin, 6), (ring_lie, 5), (page_table, 6), (registers, 5), (doorbells, 4), (interrupts, 2),
-               (config, 1), (programs_change, 3), (memory, 2), (reset, 1))
+               (config, 1), (programs_change, 3), (memory, 2), (revoke, 1), (reset, 1))
 
     def go(self, ops):
         q = self.q
