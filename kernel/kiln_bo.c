@@ -13,6 +13,7 @@
 #include "kiln_compat.h"
 #include "kiln_drv.h"
 #include "kiln_evict.h"
+#include "kiln_hbm.h"
 #include "kiln_pm.h"
 #include "kiln_prime.h"
 #include "kiln_trace.h"
@@ -146,10 +147,10 @@ static int kiln_ttm_move(struct ttm_buffer_object *tbo, bool evict,
 	if (ret != -EIO && ret != -ENODEV)
 		return ret;
 	/* A card that was just reset, or is wedged: through BAR 4, as long as that is there. */
-	if (!drm_dev_enter(tbo->base.dev, &idx))
+	if (!kiln_hbm_enter(tbo->base.dev, &idx))
 		return -ENODEV;
 	ret = ttm_bo_move_memcpy(tbo, ctx, new_mem);
-	drm_dev_exit(idx);
+	kiln_hbm_exit(tbo->base.dev, idx);
 	return ret;
 }
 
@@ -571,6 +572,7 @@ static const struct drm_gem_object_funcs kiln_bo_funcs = {
 	.vmap = drm_gem_ttm_vmap,
 	.vunmap = drm_gem_ttm_vunmap,
 	.mmap = kiln_gem_mmap,
+	.vm_ops = &kiln_hbm_vm_ops,
 	.print_info = drm_gem_ttm_print_info,
 	.status = kiln_gem_status,
 };

@@ -13,6 +13,7 @@
 #include "kiln_devcoredump.h"
 #include "kiln_drv.h"
 #include "kiln_fault.h"
+#include "kiln_hbm.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
 #include "kiln_vm.h"
@@ -175,7 +176,7 @@ static void kiln_dump_walk(struct kiln_dump_file *file, struct kiln_vm *vm, u64 
 	unsigned int level = 0;
 	int idx;
 
-	if (va >= KILN_VA_END || !drm_dev_enter(&kdev->drm, &idx))
+	if (va >= KILN_VA_END || !kiln_hbm_enter(&kdev->drm, &idx))
 		return;
 	do {
 		u32 shift = KILN_PAGE_SHIFT + 9 * (KILN_PT_LEVELS - 1 - level);
@@ -185,7 +186,7 @@ static void kiln_dump_walk(struct kiln_dump_file *file, struct kiln_vm *vm, u64 
 		table = entries[level] & KILN_PTE_ADDR;
 	} while (entries[level++] & KILN_PTE_VALID && level < KILN_PT_LEVELS &&
 		 !(entries[level - 1] & KILN_PTE_LARGE) && table < kdev->hbm_bytes);
-	drm_dev_exit(idx);
+	kiln_hbm_exit(&kdev->drm, idx);
 	kiln_dump_put(file, KILN_DUMP_WALK, va, entries, level * sizeof(u64));
 }
 
@@ -204,9 +205,9 @@ static int kiln_dump_read_bo(struct kiln_bo *bo, u64 offset, void *to, size_t by
 	from = ttm_kmap_obj_virtual(&map, &is_iomem) + offset_in_page(offset);
 	if (!is_iomem) {
 		memcpy(to, from, bytes);
-	} else if (drm_dev_enter(bo->tbo.base.dev, &idx)) {
+	} else if (kiln_hbm_enter(bo->tbo.base.dev, &idx)) {
 		memcpy_fromio(to, (void __iomem *)from, bytes);
-		drm_dev_exit(idx);
+		kiln_hbm_exit(bo->tbo.base.dev, idx);
 	} else {
 		ret = -ENODEV;
 	}

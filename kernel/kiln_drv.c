@@ -17,6 +17,7 @@
 #include "kiln_drv.h"
 #include "kiln_fault.h"
 #include "kiln_fdinfo.h"
+#include "kiln_hbm.h"
 #include "kiln_hw.h"
 #include "kiln_pm.h"
 #include "kiln_prime.h"
@@ -238,6 +239,7 @@ static int kiln_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return PTR_ERR(kdev);
 	drm = &kdev->drm;
 	pci_set_drvdata(pdev, kdev);
+	kiln_hbm_init(kdev);
 	xa_init_flags(&kdev->queues, XA_FLAGS_ALLOC1);
 	xa_init_flags(&kdev->contexts, XA_FLAGS_ALLOC1);
 

@@ -8,6 +8,7 @@
  *	kiln_vm.lock		one change of an address space at a time
  *	kiln_device.room_lock	one at a time drives others out of HBM
  *	dma_resv		of the VM and its buffers, by drm_exec
+ *	kiln_device.hbm_lock	for reading, around each access to HBM by a CPU
  *	kiln_device.reset_lock	one reset at a time
  *	kiln_vector.lock	irq-safe; the list of queues that a vector serves
  *	kiln_admin.lock		irq-safe
@@ -35,7 +36,9 @@
 #include <linux/completion.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
@@ -70,6 +73,12 @@ struct kiln_device {
 	resource_size_t hbm_base;
 	/** @hbm_bytes: size of HBM, all of it inside BAR 4. */
 	u64 hbm_bytes;
+	/** @hbm_lock: held for reading by whoever is just touching HBM. */
+	struct rw_semaphore hbm_lock;
+	/** @hbm_closed: BAR 4 is not decoded; changes under @hbm_lock. */
+	bool hbm_closed;
+	/** @hbm_opened: woken when @hbm_closed ends. */
+	wait_queue_head_t hbm_opened;
 	/** @hbm_pinned: bytes of HBM that the driver's own tables take. */
 	atomic64_t hbm_pinned;
 	/**

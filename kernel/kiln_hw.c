@@ -10,6 +10,7 @@
 
 #include "kiln_devcoredump.h"
 #include "kiln_drv.h"
+#include "kiln_hbm.h"
 #include "kiln_hw.h"
 #include "kiln_queue.h"
 #include "kiln_trace.h"
@@ -368,9 +369,10 @@ void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
  */
 void kiln_hw_reset_prepare(struct kiln_device *kdev)
 {
-	/* Before the lock, as kiln_hw_reset() does it, whom others wait for. */
-	bool signalling = dma_fence_begin_signalling();
+	bool signalling;
 
+	kiln_hbm_close(kdev);
+	signalling = dma_fence_begin_signalling();
 	mutex_lock(&kdev->reset_lock);
 	if (!kdev->wedged) {
 		drm_err(&kdev->drm, "the card is being reset; every command on it is lost\n");
@@ -384,8 +386,10 @@ void kiln_hw_reset_prepare(struct kiln_device *kdev)
 /* A card that was wedged gets another chance. */
 void kiln_hw_reset_done(struct kiln_device *kdev)
 {
-	bool signalling = dma_fence_begin_signalling();
+	bool signalling;
 
+	kiln_hbm_open(kdev);
+	signalling = dma_fence_begin_signalling();
 	mutex_lock(&kdev->reset_lock);
 	kdev->away = false;
 	WRITE_ONCE(kdev->wedged, false);

@@ -3,11 +3,11 @@
 #include <linux/slab.h>
 #include <linux/sizes.h>
 
-#include <drm/drm_drv.h>
 #include <drm/drm_print.h>
 
 #include "kiln_bo.h"
 #include "kiln_drv.h"
+#include "kiln_hbm.h"
 #include "kiln_pt.h"
 #include "kiln_tt.h"
 
@@ -32,7 +32,7 @@ static u32 kiln_pt_index(u64 va, unsigned int level)
 	return va >> (KILN_PAGE_SHIFT + 9 * (KILN_PT_LAST - level)) & (KILN_PT_ENTRIES - 1);
 }
 
-/* The card may go away at any time; then nobody reads what we would have written. */
+/* Inside of kiln_hbm_enter(). */
 static void kiln_pt_write(struct kiln_pts *pts, struct kiln_pt *table, u32 index, u64 entry)
 {
 	writeq_relaxed(entry, pts->kdev->hbm + table->addr + index * sizeof(u64));
@@ -86,13 +86,13 @@ static int kiln_pt_add_chunk(struct kiln_pts *pts, u32 inner)
 		ret = PTR_ERR(bo);
 		goto err_chunk;
 	}
-	if (!drm_dev_enter(&pts->kdev->drm, &idx)) {
+	if (!kiln_hbm_enter(&pts->kdev->drm, &idx)) {
 		ret = -ENODEV;
 		goto err_bo;
 	}
 	memset_io(pts->kdev->hbm + kiln_bo_hbm_offset(bo), 0,
 		  KILN_PT_CHUNK_TABLES * KILN_PT_BYTES);
-	drm_dev_exit(idx);
+	kiln_hbm_exit(&pts->kdev->drm, idx);
 
 	for (i = 0; i < min(inner, KILN_PT_CHUNK_TABLES); i++) {
 		chunk->tables[i].entries = kcalloc(KILN_PT_ENTRIES, sizeof(struct kiln_pt_entry),

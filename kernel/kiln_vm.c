@@ -14,6 +14,7 @@
 #include "kiln_compat.h"
 #include "kiln_drv.h"
 #include "kiln_evict.h"
+#include "kiln_hbm.h"
 #include "kiln_hw.h"
 #include "kiln_vm.h"
 
@@ -372,8 +373,6 @@ static int kiln_vm_flush(struct kiln_vm *vm)
 {
 	int ret;
 
-	/* Out of the write-combining buffers, before any command can use it. */
-	wmb();
 	ret = kiln_admin_tlb_flush(vm->kdev, vm->epoch, vm->hw_id);
 	/* On failure the card holds no translation at all any more, so go on. */
 	if (ret && ret != -EIO && ret != -ENODEV) {
@@ -390,12 +389,12 @@ static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 	struct kiln_vm *vm = bind->vm;
 	int ret, err, idx;
 
-	if (!drm_dev_enter(&vm->kdev->drm, &idx))
+	if (!kiln_hbm_enter(&vm->kdev->drm, &idx))
 		return -ENODEV;
 	if (bind->bo) {
 		bind->vm_bo = kiln_gpuvm_bo_obtain_locked(&vm->base, &bind->bo->tbo.base);
 		if (IS_ERR(bind->vm_bo)) {
-			drm_dev_exit(idx);
+			kiln_hbm_exit(&vm->kdev->drm, idx);
 			return PTR_ERR(bind->vm_bo);
 		}
 		drm_gpuvm_bo_extobj_add(bind->vm_bo);
@@ -410,14 +409,11 @@ static int kiln_vm_bind_locked(struct kiln_vm_bind *bind)
 	} else {
 		ret = drm_gpuvm_sm_unmap(&vm->base, bind, bind->va, bind->bytes);
 	}
-	drm_dev_exit(idx);
+	kiln_hbm_exit(&vm->kdev->drm, idx);
 
 	if (vm->pts.flush) {
 		err = kiln_vm_flush(vm);
 		ret = ret ?: err;
-	} else {
-		/* Out of the write-combining buffers here, too. */
-		wmb();
 	}
 	kiln_pt_flushed(&vm->pts);
 	kiln_vm_forget_removed(bind);
@@ -432,7 +428,7 @@ static int kiln_vm_restore_locked(struct kiln_vm_bind *bind, struct drm_exec *ex
 	struct drm_gpuva *va;
 	int ret = 0, idx;
 
-	if (!drm_dev_enter(&vm->kdev->drm, &idx))
+	if (!kiln_hbm_enter(&vm->kdev->drm, &idx))
 		return -ENODEV;
 	for (va = kiln_vm_next_evicted(vm, NULL); va; va = kiln_vm_next_evicted(vm, va)) {
 		ret = kiln_pt_unmap(&vm->pts, va->va.addr, va->va.range);
@@ -445,7 +441,7 @@ static int kiln_vm_restore_locked(struct kiln_vm_bind *bind, struct drm_exec *ex
 		if (ret)
 			break;
 	}
-	drm_dev_exit(idx);
+	kiln_hbm_exit(&vm->kdev->drm, idx);
 	if (ret)
 		return ret;
 	ret = kiln_vm_flush(vm);
