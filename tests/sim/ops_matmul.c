@@ -633,6 +633,59 @@ static void check_cache(void)
 	free(first);
 }
 
+/* The same columns, to one matrix and to several: the same bits, and nothing around them. */
+static void check_more(struct kiln_matmul mm, uint32_t n1, uint32_t n2)
+{
+	uint32_t es = type_bytes(mm.out_type ? mm.out_type : mm.type), n0 = mm.n - n1 - n2, i, j;
+	uint64_t bytes = (uint64_t)mm.m * mm.n * es, gap = 64, at1 = (uint64_t)mm.m * n0 * es + gap;
+	uint64_t at2 = at1 + (uint64_t)mm.m * n1 * es + gap, end = at2 + (uint64_t)mm.m * n2 * es + gap;
+	struct outcome outcome;
+	uint8_t *got = tc.map;
+	bool good;
+
+	tensor_random(&ta, mm.type, (uint64_t)mm.m * mm.k);
+	tensor_random(&tb, mm.type, (uint64_t)mm.n * mm.k);
+	good = !run(mm, &outcome);
+	tensor_download(&tc, bytes);
+	memcpy(before, tc.map, bytes);
+	memset(tc.map, 0x5a, end);
+	mm.more[0].n = n1;
+	mm.more[0].c = tc.addr + at1;
+	mm.more[1].n = n2;
+	mm.more[1].c = n2 ? tc.addr + at2 : 0;
+	good = good && !run(mm, &outcome);
+	tensor_download(&tc, end);
+	for (i = 0; good && i < mm.m; i++) {
+		const uint8_t *row = before + (uint64_t)i * mm.n * es;
+
+		good = !memcmp(got + (uint64_t)i * n0 * es, row, n0 * es) &&
+			!memcmp(got + at1 + (uint64_t)i * n1 * es, row + n0 * es, n1 * es) &&
+			!memcmp(got + at2 + (uint64_t)i * n2 * es, row + (n0 + n1) * es, n2 * es);
+		if (!good)
+			printf("# row %u differs\n", i);
+	}
+	for (j = 0; good && j < gap; j++) {
+		good = got[at1 - gap + j] == 0x5a && got[at2 - gap + j] == 0x5a && got[end - gap + j] == 0x5a;
+		if (!good)
+			printf("# byte %u between the matrices was written\n", j);
+	}
+	ok(good, "%u x %u x %u %s to %u, %u and %u columns", mm.m, mm.n, mm.k, type_name(mm.type), n0, n1, n2);
+}
+
+static void check_several(void)
+{
+	const enum kiln_type F32 = KILN_TYPE_F32, BF16 = KILN_TYPE_BF16;
+
+	check_more((struct kiln_matmul) { .type = BF16, .out_type = F32, .m = 1, .n = 1280, .k = 768 }, 256, 256);
+	check_more((struct kiln_matmul) { .type = BF16, .out_type = F32, .m = 1, .n = 3968, .k = 256 }, 1984, 0);
+	check_more((struct kiln_matmul) { .type = BF16, .m = 1, .n = 4096, .k = 130 }, 1, 4094);
+	check_more((struct kiln_matmul) { .type = F32, .m = 1, .n = 3, .k = 5 }, 1, 1);
+	check_more((struct kiln_matmul) { .type = BF16, .out_type = F32, .m = 8, .n = 1100, .k = 300 }, 30, 70);
+	check_more((struct kiln_matmul) { .type = F32, .m = 128, .n = 3072, .k = 40, .trans_b = true }, 513, 0);
+	check_more((struct kiln_matmul) { .type = KILN_TYPE_F16, .m = 33, .n = 1025, .k = 64,
+					  .activation = KILN_UNARY_SILU }, 511, 1);
+}
+
 static void refuse(int want, const char *what, struct kiln_matmul mm)
 {
 	struct outcome outcome = { 0 };
@@ -686,6 +739,18 @@ static void check_bad(void)
 	good.outer = 2;
 	REFUSE(-EINVAL, outer_c = 1199);
 	REFUSE(-EINVAL, outer_b = UINT64_MAX);
+	good.batch = good.outer = 0;
+	good.more[0].c = good.more[1].c = tc.addr;
+	REFUSE(-EINVAL, more[0].n = 30);
+	REFUSE(-EINVAL, more[1].n = 3);
+	good.more[0].n = 10;
+	REFUSE(-EINVAL, more[1].n = 20);
+	REFUSE(-EINVAL, more[0].c = 0);
+	REFUSE(-EINVAL, more[0].c++);
+	REFUSE(-ENOTSUP, residual = tc.addr);
+	REFUSE(-ENOTSUP, batch = 2);
+	REFUSE(-ENOTSUP, m = 129);
+	REFUSE(-ENOTSUP, n = 3073);
 	ok(kiln_matmul(ops, NULL, NULL, NULL) == -EINVAL, "no description is refused");
 	check((struct kiln_matmul) { .type = KILN_TYPE_BF16, .m = 20, .n = 30, .k = 40 }, true, 0);
 }
@@ -722,6 +787,7 @@ int main(void)
 	check_epilogues();
 	check_smalls();
 	check_cache();
+	check_several();
 	check_bad();
 	check_fault();
 	free(before);

@@ -194,6 +194,15 @@ struct kiln_matmul {
 	enum kiln_unary_func activation;	/* of the fp32 sum, before it is rounded; 0: none */
 	uint64_t residual;		/* as c lies, of out_type; may be c; 0: none */
 	float beta;			/* 0: 1. beta * residual and the sum with it round in fp32 */
+	/*
+	 * The last columns elsewhere: of the n, so many at the end, as dense matrices
+	 * [m, more[i].n] of out_type, and behind c's those of more[0]. Of one product without
+	 * residual, of up to 128 rows and 3072 columns, or a row of 4096.
+	 */
+	struct {
+		uint32_t n;		/* 0: none */
+		uint64_t c;
+	} more[2];
 };
 
 /*

@@ -114,6 +114,7 @@ struct gen {
 	unsigned int a_read, b_read;
 	unsigned int c_batch, c_block, c_panel, c_group, c_tmp;
 	unsigned int to_residual;	/* from c */
+	unsigned int to_more[2];	/* the same */
 	unsigned int out_reg[KILN_ENGINES][KILN_PSUM_BANKS];	/* of a unit: where its turn is */
 };
 
@@ -728,6 +729,48 @@ static void add_residual(struct gen *g, unsigned int bank, struct kiln_operand d
 				      kiln_const(g->mm->beta), KILN_ALU_ADD, src, 0);
 }
 
+/* Columns of a unit, from first on in all of c, that lie at c, or in one of the matrices behind it */
+static void store_part(struct gen *g, const struct group *group, uint32_t j, unsigned int part,
+		       uint32_t first, uint32_t end)
+{
+	struct kiln_operand tile = unit_tile(g, group, 0, j);
+	uint32_t from = j * BANK_COLS, to = from + tile.size[0];
+	unsigned int base = g->c_group, bank = bank_of(g, group, 0, j);
+
+	from = from > first ? from : first;
+	to = to < end ? to : end;
+	if (from >= to)
+		return;
+	if (part) {
+		base = g->c_tmp;
+		kiln_asm_add(g->as, KILN_GPSIMD, base, g->c_group, g->to_more[part - 1]);
+	}
+	tile.addr += (from - j * BANK_COLS) * g->os;
+	tile.size[0] = to - from;
+	/* One ring: who waits for the last waits for all. */
+	kiln_asm_dma(g->as, KILN_GPSIMD, bank % KILN_DMA_RINGS,
+		     kiln_dram(base, (from - first) * g->os, part ? g->mm->more[part - 1].n : g->mm->ldc,
+			       1), tile);
+}
+
+static void store_unit(struct gen *g, const struct group *group, uint32_t i, uint32_t j)
+{
+	const struct kiln_matmul *mm = g->mm;
+	uint32_t second = mm->n - mm->more[1].n, first = second - mm->more[0].n;
+	unsigned int base;
+	int32_t rest;
+
+	if (mm->more[0].n) {
+		store_part(g, group, j, 0, 0, first);
+		store_part(g, group, j, 1, first, second);
+		store_part(g, group, j, 2, second, mm->n);
+		return;
+	}
+	base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp, unit_offset(g, i, j), &rest);
+	kiln_asm_dma(g->as, KILN_GPSIMD, bank_of(g, group, i, j) % KILN_DMA_RINGS,
+		     kiln_dram(base, rest, mm->ldc, 1), unit_tile(g, group, i, j));
+}
+
 static void drain(struct gen *g, const struct group *group)
 {
 	enum kiln_activation act = KILN_ACT_COPY;
@@ -771,18 +814,13 @@ static void drain(struct gen *g, const struct group *group)
 
 	for (i = 0; i < mt; i++)
 		for (j = 0; j < nt; j += 2) {
-			unsigned int bank = bank_of(g, group, i, j), base;
+			unsigned int bank = bank_of(g, group, i, j);
 			enum kiln_engine e = drainer(g, bank), e1 = drainer(g, bank + 1);
-			int32_t rest;
 
-			base = based(g, KILN_GPSIMD, g->c_group, g->c_tmp, unit_offset(g, i, j),
-				     &rest);
 			kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank, 1);
 			if (j + 1 < nt)
 				kiln_asm_wait(g->as, KILN_GPSIMD, SEM_OUT_FULL + bank + 1, 1);
-			kiln_asm_dma(g->as, KILN_GPSIMD, bank % KILN_DMA_RINGS,
-				     kiln_dram(base, rest, g->mm->ldc, 1),
-				     unit_tile(g, group, i, j));
+			store_unit(g, group, i, j);
 			kiln_asm_post(g->as, KILN_GPSIMD, SEM_OUT_FREE + bank, 1);
 			if (j + 1 < g->nb) {
 				/* The other bank keeps in step, even where it is not used. */
@@ -1185,6 +1223,10 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 		g->to_residual = kiln_asm_reg(as, KILN_GPSIMD);
 		kiln_asm_ldarg(as, KILN_GPSIMD, g->to_residual, 4);
 	}
+	for (i = 0; i < 2 && mm->more[i].n; i++) {
+		g->to_more[i] = kiln_asm_reg(as, KILN_GPSIMD);
+		kiln_asm_ldarg(as, KILN_GPSIMD, g->to_more[i], 5 + i);
+	}
 	if (g->late)
 		kiln_asm_wait(as, KILN_GPSIMD, SEM_END, 1);
 	kiln_asm_loop(as, mm->outer);
@@ -1300,14 +1342,37 @@ static int check_matrix(const struct kiln_matmul *mm, const struct layout *l)
 	return check_stride(l, "outer", mm->outer, l->outer_shared, extent, extent, l->outer);
 }
 
+/* Matrices behind c: *first becomes its own columns. */
+static int check_more(const struct kiln_matmul *mm, uint32_t bytes, uint32_t *first)
+{
+	uint32_t most = (mm->m == 1 && !mm->trans_b ? 8 : 6) * BANK_COLS;
+	unsigned int i;
+
+	if (!mm->more[0].n && !mm->more[1].n)
+		return 0;
+	if (mm->m > PART || mm->n > most || mm->batch > 1 || mm->outer > 1 || mm->residual)
+		return kiln_error(-ENOTSUP, "matmul: results in several places of %u x %u, batch %u%s: one product of up to 128 rows and %u columns, without residual",
+				  mm->m, mm->n, mm->batch, mm->residual ? " with residual" : "", most);
+	if (!mm->more[0].n || (uint64_t)mm->more[0].n + mm->more[1].n >= mm->n)
+		return kiln_error(-EINVAL, "matmul: %u and %u of %u columns elsewhere: some in the first place, less than all",
+				  mm->more[0].n, mm->more[1].n, mm->n);
+	for (i = 0; i < 2; i++) {
+		if (mm->more[i].c % bytes || (mm->more[i].n && !mm->more[i].c))
+			return kiln_error(-EINVAL, "matmul: more[%u] is at 0x%llx: a device address, aligned to %u bytes",
+					  i, (unsigned long long)mm->more[i].c, bytes);
+		*first -= mm->more[i].n;
+	}
+	return 0;
+}
+
 int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 		kiln_done_fn done, void *user)
 {
 	struct kiln_matmul mm;
 	struct kiln_ops_key key;
 	enum kiln_activation act;
-	uint64_t args[5];
-	uint32_t in, out, beta_bits;
+	uint64_t args[7];
+	uint32_t in, out, beta_bits, first;
 	int err;
 
 	if (!ops || !matmul)
@@ -1333,6 +1398,10 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 
 	in = type_size(mm.type);
 	out = type_size(mm.out_type);
+	first = mm.n;
+	err = check_more(&mm, out, &first);
+	if (err)
+		return err;
 	err = check_matrix(&mm, &(struct layout) {
 		"a", mm.trans_a ? mm.k : mm.m, mm.trans_a ? mm.m : mm.k, in, mm.a, &mm.lda,
 		&mm.stride_a, &mm.outer_a, mm.share_a, mm.outer_share_a, false });
@@ -1342,7 +1411,7 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 			&mm.ldb, &mm.stride_b, &mm.outer_b, mm.share_b, mm.outer_share_b, false });
 	if (!err)
 		err = check_matrix(&mm, &(struct layout) {
-			"c", mm.m, mm.n, out, mm.c, &mm.ldc, &mm.stride_c, &mm.outer_c, false,
+			"c", mm.m, first, out, mm.c, &mm.ldc, &mm.stride_c, &mm.outer_c, false,
 			false, true });
 	if (!err && mm.activation)
 		err = kiln_ops_activation("matmul", mm.activation, &act);
@@ -1366,6 +1435,8 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 	args[2] = mm.c;
 	args[3] = mm.bias;
 	args[4] = mm.residual - mm.c;
+	args[5] = mm.more[0].c - mm.c;
+	args[6] = mm.more[1].c - mm.c;
 	memcpy(&beta_bits, &mm.beta, sizeof(beta_bits));
 	key = (struct kiln_ops_key) { .word = {
 		KILN_OPS_MATMUL | (uint64_t)mm.type << 8 | (uint64_t)mm.out_type << 16 |
@@ -1375,6 +1446,8 @@ int kiln_matmul(struct kiln_ops *ops, const struct kiln_matmul *matmul,
 		mm.m, mm.n, mm.k, mm.batch, mm.lda, mm.ldb, mm.ldc,
 		mm.stride_a, mm.stride_b, mm.stride_c,
 		mm.outer, mm.outer_a, mm.outer_b, mm.outer_c, beta_bits,
+		mm.more[0].n | (uint64_t)mm.more[1].n << 32,
 	} };
-	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, 5, done, user);
+	return kiln_ops_run(ops, &key, "matmul", make_matmul, &mm, args, mm.more[0].n ? 7 : 5, done,
+			    user);
 }
