@@ -8,6 +8,7 @@
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
 #include <ggml.h>
+#include <limits.h>
 #include <unistd.h>
 
 #include "core_test.h"
@@ -20,14 +21,14 @@ static ggml_backend_t card;
 static ggml_backend_dev_t dev;
 static char stats[64];
 
-/* Commands of the last graph, as the plug-in's statistics have them */
-static unsigned int commands(void)
+/* Commands of the nth graph, or the last if there are less, as the plug-in's statistics have them */
+static unsigned int commands_of(int nth)
 {
 	unsigned int count = 0;
 	char line[128];
 	FILE *f = fopen(stats, "r");
 
-	while (f && fgets(line, sizeof(line), f))
+	for (int i = 0; i <= nth && f && fgets(line, sizeof(line), f); i++)
 		sscanf(line, "%*s %*d %u", &count);
 	if (f)
 		fclose(f);
@@ -105,7 +106,105 @@ static unsigned int compute(int rows, bool layer, bool apart, float *out)
 	ggml_gallocr_free(places);
 	ggml_free(ctx);
 	ggml_backend_free(card);
-	return commands();
+	return commands_of(INT_MAX - 1);
+}
+
+/* ------------------------------------------------- queries, keys and values -- */
+
+#define HEAD	16
+#define KEYS	(2 * HEAD)
+
+static struct ggml_tensor *wq, *wk, *wv;
+
+/* A product of x, its heads rotated */
+static struct ggml_tensor *rotated(struct ggml_context *ctx, struct ggml_tensor *w, struct ggml_tensor *x,
+				   struct ggml_tensor *positions)
+{
+	struct ggml_tensor *y = ggml_mul_mat(ctx, w, x);
+
+	return ggml_rope(ctx, ggml_reshape_3d(ctx, y, HEAD, y->ne[0] / HEAD, y->ne[1]), positions, HEAD, 0);
+}
+
+static struct ggml_tensor *flat(struct ggml_context *ctx, struct ggml_tensor *t)
+{
+	return ggml_reshape_2d(ctx, t, t->ne[0] * t->ne[1], t->ne[2]);
+}
+
+/*
+ * What layers have: q, v and k of one x, q and k rotated, beside each other in out. The place
+ * of the raw q is v's, as ggml's allocator gives it away. one: only that of them, in a graph
+ * of its own.
+ */
+static unsigned int attention(int rows, int one, float *out)
+{
+	struct ggml_context *ctx = ggml_init((struct ggml_init_params){
+		.mem_size = 1 << 20, .no_alloc = true });
+	struct ggml_tensor *x = input(ctx, GGML_TYPE_F32, N, rows), *q, *k, *v, *y;
+	struct ggml_tensor *positions = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, rows);
+	struct ggml_cgraph *graph = ggml_new_graph(ctx);
+	ggml_gallocr_t places = ggml_gallocr_new(ggml_backend_get_default_buffer_type(card));
+	int32_t at[ROWS];
+
+	ggml_set_input(positions);
+	q = rotated(ctx, wq, x, positions);
+	v = ggml_mul_mat(ctx, wv, x);
+	k = rotated(ctx, wk, x, positions);
+	y = one == 0 ? flat(ctx, q) : one == 1 ? v : one == 2 ? flat(ctx, k) : NULL;
+	if (!y) {
+		ggml_build_forward_expand(graph, q);
+		ggml_build_forward_expand(graph, v);
+		ggml_build_forward_expand(graph, k);
+		y = ggml_concat(ctx, ggml_concat(ctx, flat(ctx, q), v, 0), flat(ctx, k), 0);
+	}
+	ggml_build_forward_expand(graph, y);
+	ggml_gallocr_alloc_graph(places, graph);
+	for (int i = 0; i < rows; i++)
+		at[i] = 3 * i + 1;
+	/* Weights are turned, then there is memory for what is made once, then it comes again. */
+	for (int i = 0; i < 3; i++) {
+		fill(x, 5);
+		if (positions->data)
+			ggml_backend_tensor_set(positions, at, 0, sizeof(*at) * rows);
+		if (ggml_backend_graph_compute(card, graph) != GGML_STATUS_SUCCESS)
+			bail("the graph failed");
+	}
+	ggml_backend_tensor_get(y, out, 0, ggml_nbytes(y));
+	ggml_gallocr_free(places);
+	ggml_free(ctx);
+	return y->ne[0];
+}
+
+static void check_attention(int rows)
+{
+	struct ggml_context *stored = ggml_init((struct ggml_init_params){
+		.mem_size = 1 << 20, .no_alloc = true });
+	static float all[ROWS * (N + 2 * KEYS)], each[ROWS * N];
+	ggml_backend_buffer_t memory;
+	unsigned int wide = N + 2 * KEYS, column = 0, n, one, wrong = 0;
+	char what[128];
+
+	card = ggml_backend_dev_init(dev, NULL);
+	if (!card)
+		bail("no card");
+	wq = ggml_new_tensor_2d(stored, GGML_TYPE_BF16, N, N);
+	wk = ggml_new_tensor_2d(stored, GGML_TYPE_BF16, N, KEYS);
+	wv = ggml_new_tensor_2d(stored, GGML_TYPE_BF16, N, KEYS);
+	memory = ggml_backend_alloc_ctx_tensors(stored, card);
+	ggml_backend_buffer_set_usage(memory, GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+	fill(wq, 1);
+	fill(wk, 2);
+	fill(wv, 3);
+	attention(rows, 3, all);
+	for (one = 0; one < 3; one++, column += n) {
+		n = attention(rows, one, each);
+		for (int j = 0; j < rows; j++)
+			wrong += !!memcmp(&all[j * wide + column], &each[j * n], n * sizeof(float));
+	}
+	ggml_backend_buffer_free(memory);
+	ggml_free(stored);
+	ggml_backend_free(card);
+	snprintf(what, sizeof(what), "queries, values and keys of %d rows: as each alone", rows);
+	is(wrong, 0, what);
 }
 
 int main(void)
@@ -141,6 +240,11 @@ int main(void)
 			snprintf(what, sizeof(what), "with %u commands instead of %u", few, many);
 			is(few < many, 1, what);
 		}
+	truncate(stats, 0);
+	check_attention(1);
+	/* One for the right-hand side, one for the products, two that rotate, four that copy */
+	is(commands_of(2), 8, "in so few commands");
+	check_attention(ROWS);
 	unlink(stats);
 	return done_testing();
 }

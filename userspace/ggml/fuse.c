@@ -8,6 +8,7 @@
  */
 #include "lower.h"
 
+#define MAX_ASIDE	(256u << 10)
 #define AHEAD	12	/* nodes in which a product that wants a result is looked for */
 
 /* The next one takes x's place, and x with it; 0, or which of its sources is the other one. */
@@ -80,6 +81,141 @@ static int fused_sum(struct lower *l, struct ggml_tensor *const node[3])
 	return lower_matmul_add(l, node[0], x) ? 0 : 2;
 }
 
+/* ---------------------------------------------------------------- together -- */
+
+uint64_t lower_place(const struct lower *l, const struct ggml_tensor *t)
+{
+	return l->together.moved && l->together.moved->data == t->data ? l->together.to : address(t);
+}
+
+static bool reads(const struct ggml_tensor *node, const struct ggml_tensor *place)
+{
+	for (int i = 0; i < GGML_MAX_SRC; i++)
+		if (node->src[i] && node->src[i]->data && overlap(node->src[i], place))
+			return true;
+	return false;
+}
+
+/* A rotation of all of a product's result, which it may take from somewhere else */
+static bool rotates(const struct ggml_tensor *node, const struct ggml_tensor *product)
+{
+	return node->op == GGML_OP_ROPE && node->src[0]->data == product->data &&
+		node->src[0]->type == GGML_TYPE_F32 && ggml_is_contiguous(node->src[0]) &&
+		ggml_nelements(node->src[0]) == ggml_nelements(product) && !overlap(node, product);
+}
+
+/*
+ * The product at this place and those behind it of the same right-hand side; between them
+ * views, and rotations of what they give. How many there are.
+ */
+static unsigned int products(struct lower *l, const struct ggml_tensor *found[MAX_TOGETHER],
+			     int at[MAX_TOGETHER])
+{
+	const struct ggml_tensor *first = ggml_graph_node(l->graph, l->at), *x = first->src[1];
+	int nodes = ggml_graph_n_nodes(l->graph);
+	unsigned int count = 0;
+
+	for (int i = l->at; i < nodes && i <= l->at + AHEAD && count < MAX_TOGETHER; i++) {
+		const struct ggml_tensor *node = ggml_graph_node(l->graph, i);
+		unsigned int of = 0;
+
+		if (!writes(node))
+			continue;
+		if (!(node->flags & GGML_TENSOR_FLAG_COMPUTE))
+			break;
+		while (of < count && !rotates(node, found[of]))
+			of++;
+		if (of < count)
+			continue;
+		if (node->op != GGML_OP_MUL_MAT || node->src[1] != x || !node->data ||
+		    !ggml_is_contiguous(node) || node->type != GGML_TYPE_F32 ||
+		    x->ne[2] != 1 || x->ne[3] != 1 || ggml_n_dims(node->src[0]) > 2)
+			break;
+		found[count] = node;
+		at[count++] = i;
+	}
+	return count;
+}
+
+/*
+ * Whether the last of these products can be made at the place of the first one: nobody
+ * between them wants what lies where its result goes, but for a rotation of the first
+ * result, which then has to lie somewhere else: *moved.
+ */
+static bool comes_early(struct lower *l, const struct ggml_tensor *const found[], const int at[],
+			unsigned int last, bool *moved)
+{
+	const struct ggml_tensor *late = found[last];
+
+	if (overlap(late, late->src[1]))
+		return false;
+	for (unsigned int i = 0; i < last; i++) {
+		if (overlap(late, found[i]) && i)
+			return false;
+		*moved |= overlap(late, found[i]);
+	}
+	for (int i = at[0] + 1; i < at[last]; i++) {
+		const struct ggml_tensor *node = ggml_graph_node(l->graph, i);
+
+		if (!writes(node) || node->op == GGML_OP_MUL_MAT)
+			continue;
+		/* A rotation of the first one takes it from there; of what else it takes, nothing may go. */
+		if (overlap(node, late) || overlap(node, late->src[1]) ||
+		    (reads(node, late) && !rotates(node, found[0])) ||
+		    overlap(node->src[1], late) || (node->src[2] && overlap(node->src[2], late)))
+			return false;
+	}
+	return true;
+}
+
+/* Memory for a result that another one will lie on, until that is due */
+static uint64_t aside(struct lower *l, const struct ggml_tensor *t)
+{
+	if (!l->moved_memory && kiln_alloc(l->device, MAX_ASIDE, KILN_HBM, 0, &l->moved_memory))
+		l->moved_memory = NULL;
+	return l->moved_memory && ggml_nbytes(t) <= MAX_ASIDE ? kiln_addr(l->moved_memory) : 0;
+}
+
+/* Products of one right-hand side, as of queries, keys and values, or gates and what they are of */
+static bool fused_products(struct lower *l)
+{
+	const struct ggml_tensor *found[MAX_TOGETHER], *w[MAX_TOGETHER];
+	int at[MAX_TOGETHER];
+	unsigned int count = products(l, found, at), i;
+	uint64_t c = address(found[0]);
+	bool moved = false;
+
+	for (i = 0; i < count; i++)
+		w[i] = found[i]->src[0];
+	/* Their weights, whether this graph can make use of it or the next one. */
+	if (count < 2 || !lower_turned_together(l, w, count))
+		return false;
+	for (i = 1; i < count; i++)
+		if (!comes_early(l, found, at, i, &moved))
+			return false;
+	if (moved)
+		c = aside(l, found[0]);
+	if (!c || lower_matmul_together(l, found, count, c))
+		return false;
+	l->together = (struct together){ .moved = moved ? found[0] : NULL, .to = c };
+	for (i = 1; i < count; i++)
+		l->together.done[i - 1] = found[i];
+	return true;
+}
+
+/* Whether the node's result is there already; the first one's own place is the other's from now on. */
+static bool made_before(struct lower *l, const struct ggml_tensor *node)
+{
+	for (unsigned int i = 0; i < MAX_TOGETHER - 1; i++)
+		if (l->together.done[i] == node) {
+			if (l->together.moved && overlap(l->together.moved, node))
+				l->together.moved = NULL;
+			l->together.done[i] = NULL;
+			return true;
+		}
+	return false;
+}
+
 int lower_graph(struct lower *l, struct ggml_cgraph *graph, int at, int *err)
 {
 	int left = ggml_graph_n_nodes(graph) - at, taken = 0;
@@ -96,10 +232,12 @@ int lower_graph(struct lower *l, struct ggml_cgraph *graph, int at, int *err)
 	l->graph = graph;
 	l->at = at;
 	lower_begin(l);
-	if (node[0]->op == GGML_OP_NORM || node[0]->op == GGML_OP_RMS_NORM)
+	if (made_before(l, node[0]))
+		taken = 1;
+	else if (node[0]->op == GGML_OP_NORM || node[0]->op == GGML_OP_RMS_NORM)
 		taken = fused_norm(l, node);
 	else if (node[0]->op == GGML_OP_MUL_MAT)
-		taken = fused_sum(l, node);
+		taken = fused_products(l) ? 1 : fused_sum(l, node);
 	if (!taken) {
 		/* What was refused may have been about to write one. */
 		if (l->twin.at == at)
@@ -134,6 +272,7 @@ static bool twin_too_small(const struct lower *l)
 bool lower_twin_start(struct lower *l)
 {
 	l->twin.of = NULL;
+	l->together = (struct together){ .moved = NULL };
 	l->turning = false;
 	if (!twin_too_small(l))
 		return true;

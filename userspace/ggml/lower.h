@@ -24,6 +24,15 @@ struct twin {
 	enum kiln_type type;
 };
 
+/* Products that are one command, of which the first one's result may wait somewhere else. */
+#define MAX_TOGETHER	3
+
+struct together {
+	const struct ggml_tensor *done[MAX_TOGETHER - 1];	/* those behind the first */
+	const struct ggml_tensor *moved;	/* NULL: it is where it belongs */
+	uint64_t to;
+};
+
 struct lower {
 	struct kiln_ops *ops;
 	struct kiln_device *device;	/* NULL: dry */
@@ -37,6 +46,8 @@ struct lower {
 	bool turning;			/* in this graph */
 	struct ggml_cgraph *graph;	/* NULL: a node on its own */
 	int at;				/* its node that is being lowered */
+	struct together together;
+	struct kiln_buffer *moved_memory;
 	struct twin twin;
 	struct kiln_buffer *twin_memory;
 	uint64_t twin_wanted;		/* bytes */
@@ -62,10 +73,12 @@ uint64_t lower_scratch(struct lower *l, uint64_t bytes);
 uint64_t lower_constants(struct lower *l, const float *values, unsigned int count);
 
 /*
- * Where the matrix w of weights, [n, k], lies as [k, n], dense; 0: nowhere. The copy is
- * made by this call, by a command before those that use it.
+ * Where the matrix w of weights, [n, k], lies as [k, n], with *width elements from row to
+ * row; 0: nowhere. The copy is made by this call, by a command before those that use it.
  */
-uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w);
+uint64_t lower_turned(struct lower *l, const struct ggml_tensor *w, uint32_t *width);
+/* Whether their rows, behind each other, are those of one matrix; if there are no copies yet, they will. */
+bool lower_turned_together(struct lower *l, const struct ggml_tensor *const w[], unsigned int count);
 /* What turned them did not come to its end. */
 void lower_turned_forget(struct lower *l);
 void lower_turned_free(struct lower *l);
@@ -77,6 +90,8 @@ void lower_begin(struct lower *l);
 /* fuse.c */
 /* The node at that place, and others behind it that go into the same command: how many. */
 int lower_graph(struct lower *l, struct ggml_cgraph *graph, int at, int *err);
+/* Where t lies that nobody but what follows reads: not there where it belongs, perhaps. */
+uint64_t lower_place(const struct lower *l, const struct ggml_tensor *t);
 /* Before a graph, while no command is under way; whether what was made for other graphs holds. */
 bool lower_twin_start(struct lower *l);
 /* Where a command that writes t writes a twin of it; address 0: nobody wants one. */
@@ -152,6 +167,9 @@ int lower_rope(struct lower *l, const struct ggml_tensor *node);
 
 /* matmul.c */
 int lower_matmul(struct lower *l, const struct ggml_tensor *node);
+/* Products of one src[1] as one command, the first result at c; -ENOTSUP: one after the other. */
+int lower_matmul_together(struct lower *l, const struct ggml_tensor *const node[], unsigned int count,
+			  uint64_t c);
 /* The product plus a tensor that lies as it does; -ENOTSUP: one after the other. */
 int lower_matmul_add(struct lower *l, const struct ggml_tensor *node, const struct ggml_tensor *add);
 /* What the product of weights of this type is computed in; 0: it is not. */

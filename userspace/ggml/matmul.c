@@ -57,6 +57,7 @@ static int product(struct lower *l, const struct ggml_tensor *node, const struct
 	uint64_t out = (uint64_t)node->ne[0] * node->ne[1];
 	struct matrix wm, xm;
 	uint64_t turned = 0;
+	uint32_t width = 0;
 	int err;
 
 	if (!type || node->type != GGML_TYPE_F32 || !lower_product_type(x->type) ||
@@ -70,11 +71,11 @@ static int product(struct lower *l, const struct ggml_tensor *node, const struct
 		if (!err)
 			return 0;
 	}
-	turned = lower_turned(l, w);
+	turned = lower_turned(l, w, &width);
 	err = matrix_of(l, w, type, &wm);
 	if (turned) {
 		wm.at = turned;
-		wm.nb[1] = w->ne[1] * es;
+		wm.nb[1] = (uint64_t)width * es;
 	}
 	if (!err)
 		err = matrix_of(l, x, type, &xm);
@@ -102,6 +103,40 @@ static int product(struct lower *l, const struct ggml_tensor *node, const struct
 int lower_matmul(struct lower *l, const struct ggml_tensor *node)
 {
 	return product(l, node, NULL);
+}
+
+int lower_matmul_together(struct lower *l, const struct ggml_tensor *const node[], unsigned int count,
+			  uint64_t c)
+{
+	const struct ggml_tensor *x = node[0]->src[1];
+	enum kiln_type type = lower_product_type(node[0]->src[0]->type);
+	struct kiln_matmul mm = {
+		.type = type, .out_type = KILN_TYPE_F32, .m = x->ne[1], .k = x->ne[0], .c = c,
+	};
+	struct matrix xm;
+	int err = 0;
+
+	for (unsigned int i = 0; i < count; i++) {
+		uint32_t width;
+		uint64_t turned = lower_turned(l, node[i]->src[0], &width);
+
+		if (!turned)
+			return -ENOTSUP;
+		if (!i) {
+			mm.b = turned;
+			mm.ldb = width;
+		} else {
+			mm.more[i - 1].n = node[i]->ne[0];
+			mm.more[i - 1].c = address(node[i]);
+		}
+		mm.n += node[i]->ne[0];
+	}
+	err = matrix_of(l, x, type, &xm);
+	if (err)
+		return err;
+	mm.a = xm.at;
+	mm.lda = xm.nb[1] / type_bytes(type);
+	return kiln_matmul(l->ops, &mm, lower_done, l);
 }
 
 int lower_matmul_add(struct lower *l, const struct ggml_tensor *node, const struct ggml_tensor *add)

@@ -53,6 +53,7 @@ int lower_rope(struct lower *l, const struct ggml_tensor *node)
 	uint8_t section[MAX_PAIRS];
 	int err = 0;
 
+	r.x.addr = lower_place(l, x);
 	if (!dims || dims % 2 || r.pairs > MAX_PAIRS || offset < 0 ||
 	    offset + 2 * r.pairs > x->ne[0] || (several && !all) ||
 	    positions->type != GGML_TYPE_I32 || !ggml_is_contiguous(positions) ||
@@ -85,7 +86,7 @@ int lower_rope(struct lower *l, const struct ggml_tensor *node)
 	r.section = several ? section : NULL;
 	if (offset) {
 		/* Heads from the first turned element on; those before stay. */
-		if (address(x) != address(node))
+		if (r.x.addr != address(node))
 			err = copy(l, r.x, r.y);
 		r.x.addr += offset * x->nb[0];
 		r.y.addr += offset * node->nb[0];

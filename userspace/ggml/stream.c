@@ -47,6 +47,7 @@ static void stream_free(ggml_backend_t backend)
 	kiln_ops_destroy(s->lower.ops);
 	lower_turned_free(&s->lower);
 	kiln_free(s->lower.twin_memory);
+	kiln_free(s->lower.moved_memory);
 	for (int i = 0; i < MAX_SCRATCH; i++)
 		kiln_free(s->lower.scratch[i]);
 	for (int i = 0; i < MAX_CONSTANTS; i++)
