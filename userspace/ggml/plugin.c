@@ -56,12 +56,17 @@ static void *buffer_base(ggml_backend_buffer_t buffer)
 	return (void *)kiln_addr(((struct memory *)buffer->context)->hbm);
 }
 
+bool memory_is_ours(ggml_backend_buffer_t buffer)
+{
+	return buffer && buffer->iface.get_base == buffer_base;
+}
+
 /* The memory for weights that t lies in, or NULL */
 static struct memory *weights_of(const struct ggml_tensor *t)
 {
 	ggml_backend_buffer_t buffer = t->view_src ? t->view_src->buffer : t->buffer;
 
-	return buffer && buffer->iface.get_base == buffer_base &&
+	return memory_is_ours(buffer) &&
 	       ggml_backend_buffer_get_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS ?
 		buffer->context : NULL;
 }
@@ -106,7 +111,7 @@ static bool tensor_copy(ggml_backend_buffer_t buffer, const struct ggml_tensor *
 {
 	ggml_backend_buffer_t from = src->view_src ? src->view_src->buffer : src->buffer;
 
-	if (from->iface.get_base != buffer_base)
+	if (!memory_is_ours(from))
 		return false;
 	memmove(cpu_address(buffer, dst->data), cpu_address(from, src->data), ggml_nbytes(src));
 	written(buffer->context);
@@ -200,6 +205,7 @@ static void device_props(ggml_backend_dev_t dev, struct ggml_backend_dev_props *
 		.name = device_name(dev),
 		.description = device_description(dev),
 		.type = device_type(dev),
+		.caps = { .events = true },
 	};
 	device_memory(dev, &props->memory_free, &props->memory_total);
 }
@@ -213,6 +219,28 @@ static ggml_backend_t device_stream(ggml_backend_dev_t dev, const char *params)
 static ggml_backend_buffer_type_t device_memory_type(ggml_backend_dev_t dev)
 {
 	return &((struct card *)dev->context)->memory;
+}
+
+static ggml_backend_event_t device_event(ggml_backend_dev_t dev)
+{
+	ggml_backend_event_t event = calloc(1, sizeof(*event));
+
+	if (event)
+		event->device = dev;
+	return event;
+}
+
+static void device_event_free(ggml_backend_dev_t dev, ggml_backend_event_t event)
+{
+	(void)dev;
+	free(event);
+}
+
+/* stream_event() */
+static void device_event_wait(ggml_backend_dev_t dev, ggml_backend_event_t event)
+{
+	(void)dev;
+	(void)event;
 }
 
 static bool device_supports_op(ggml_backend_dev_t dev, const struct ggml_tensor *op)
@@ -235,6 +263,9 @@ static const struct device_interface device_interface = {
 	.get_buffer_type = device_memory_type,
 	.supports_op = device_supports_op,
 	.supports_buft = device_supports_memory,
+	.event_new = device_event,
+	.event_free = device_event_free,
+	.event_synchronize = device_event_wait,
 };
 
 static int add_card(const char *name)

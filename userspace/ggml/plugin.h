@@ -30,6 +30,8 @@ struct card {
  * twice; 0: it is not one for weights.
  */
 uint64_t memory_written(const struct ggml_tensor *t);
+/* Whether it is memory of a card of ours */
+bool memory_is_ours(ggml_backend_buffer_t buffer);
 /* A node of a graph writes there. */
 void memory_write(const struct ggml_tensor *t);
 

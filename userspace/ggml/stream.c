@@ -153,6 +153,55 @@ static enum ggml_status stream_compute(ggml_backend_t backend, struct ggml_cgrap
 	       err || l->res ? GGML_STATUS_FAILED : GGML_STATUS_SUCCESS;
 }
 
+/*
+ * A graph has ended when stream_compute() returns: what may be put off in ggml's interface
+ * has nothing to wait for, and is done at once, in the order of the calls.
+ */
+static ggml_backend_buffer_t memory_of(const struct ggml_tensor *t)
+{
+	return t->view_src ? t->view_src->buffer : t->buffer;
+}
+
+static void stream_set(ggml_backend_t backend, struct ggml_tensor *tensor, const void *data,
+		       size_t offset, size_t bytes)
+{
+	ggml_backend_buffer_t memory = memory_of(tensor);
+
+	(void)backend;
+	memory->iface.set_tensor(memory, tensor, data, offset, bytes);
+}
+
+static void stream_get(ggml_backend_t backend, const struct ggml_tensor *tensor, void *data,
+		       size_t offset, size_t bytes)
+{
+	ggml_backend_buffer_t memory = memory_of(tensor);
+
+	(void)backend;
+	memory->iface.get_tensor(memory, tensor, data, offset, bytes);
+}
+
+/* Between tensors on cards; false: ggml waits for both backends, and copies by itself. */
+static bool stream_copy(ggml_backend_t from, ggml_backend_t to, const struct ggml_tensor *src,
+			struct ggml_tensor *dst)
+{
+	ggml_backend_buffer_t memory = memory_of(dst);
+
+	return from->iface.cpy_tensor_async == stream_copy && to->iface.cpy_tensor_async == stream_copy &&
+		memory_is_ours(memory) && memory->iface.cpy_tensor(memory, src, dst);
+}
+
+static void stream_synchronize(ggml_backend_t backend)
+{
+	(void)backend;
+}
+
+/* What an event would tell of is over when it is recorded. */
+static void stream_event(ggml_backend_t backend, ggml_backend_event_t event)
+{
+	(void)backend;
+	(void)event;
+}
+
 bool stream_supports(struct card *card, const struct ggml_tensor *node)
 {
 	struct lower dry = { .ops = card->dry };
@@ -187,7 +236,13 @@ ggml_backend_t stream_create(struct card *card)
 		.iface = {
 			.get_name = stream_name,
 			.free = stream_free,
+			.set_tensor_async = stream_set,
+			.get_tensor_async = stream_get,
+			.cpy_tensor_async = stream_copy,
+			.synchronize = stream_synchronize,
 			.graph_compute = stream_compute,
+			.event_record = stream_event,
+			.event_wait = stream_event,
 		},
 		.device = &card->dev,
 		.context = s,
