@@ -76,6 +76,7 @@ struct side {
 	bool transposed;	/* on the way */
 	bool copied;		/* by Vector and Scalar: transposed, or converted */
 	bool resident;
+	bool column;		/* a single one, its k tiles beside each other: a chunk is one transfer */
 	unsigned int buffers;	/* of a resident side */
 	unsigned int sem, ring;
 	int64_t step_free, step_k;	/* bytes in memory from row (column) to the next, of k */
@@ -294,9 +295,27 @@ static void load_direct(struct gen *g, struct side *s, uint32_t j, uint32_t free
 	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED + j, 1);
 }
 
+/* A chunk of a single column */
+static void load_column(struct gen *g, struct side *s, uint32_t k)
+{
+	uint32_t full = k / PART, rest = k % PART;
+	struct kiln_operand tile = kiln_tile1(KILN_SBUF, s->type, 0, PART, 0, full);
+
+	if (full)
+		kiln_asm_dma(g->as, KILN_SYNC, s->ring, kiln_at(tile, s->dst[KILN_SYNC]),
+			     kiln_dram(s->dram, 0, s->row_elems, PART * s->row_elems));
+	if (rest)
+		kiln_asm_dma(g->as, KILN_SYNC, s->ring,
+			     kiln_at(kiln_tile1(KILN_SBUF, s->type, 0, rest, full * g->es, 1),
+				     s->dst[KILN_SYNC]),
+			     kiln_dram(s->dram, full * PART * s->step_k, s->row_elems, 1));
+	/* Transfers of one ring end in order. */
+	kiln_asm_post(g->as, KILN_SYNC, s->sem + SEM_LOADED, 1);
+}
+
 /*
  * The next chunk of a side, free columns by k, is brought in in parts: its
- * tiles of 128 columns if they are transposed, else its k tiles.
+ * tiles of 128 columns if they are transposed, else its k tiles; a column as a whole.
  */
 struct load {
 	uint32_t free, k;
@@ -308,7 +327,7 @@ static struct load load_of(const struct side *s, uint32_t free, uint32_t k, bool
 {
 	return (struct load) {
 		.free = free, .k = k, .last = last,
-		.parts = !free ? 0 : kiln_ceil_div(s->transposed ? free : k, PART),
+		.parts = !free ? 0 : s->column ? 1 : kiln_ceil_div(s->transposed ? free : k, PART),
 	};
 }
 
@@ -322,7 +341,9 @@ static void load_parts(struct gen *g, struct side *s, struct load *load, uint32_
 	for (; load->done < until; load->done++) {
 		uint32_t i = load->done;
 
-		if (s->transposed)
+		if (s->column)
+			load_column(g, s, load->k);
+		else if (s->transposed)
 			load_transposed(g, s, i, kiln_min(PART, load->free - i * PART), load->k);
 		else
 			load_direct(g, s, i, load->free, load->k);
@@ -357,7 +378,10 @@ static void wait_loaded(struct gen *g, struct side *s, uint32_t free, uint32_t j
 {
 	uint32_t tiles = kiln_ceil_div(free, PART);
 
-	if (!s->copied) {
+	if (s->column) {
+		if (!j)
+			kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_LOADED, 1);
+	} else if (!s->copied) {
 		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_LOADED + j, 1);
 	} else if (!s->transposed) {
 		kiln_asm_wait(g->as, KILN_TENSOR, s->sem + SEM_READY + j % 2, 1);
@@ -1161,6 +1185,7 @@ static int make_matmul(struct kiln_asm *as, unsigned int generation, const void 
 	g->a.col = g->pairs && !g->a.transposed ? 1 : g->es;
 	g->b.col = g->pairs && !g->b.transposed ? 1 : g->es;
 	layout(g, generation);
+	g->a.column = mm->m == 1 && !g->a.copied && !g->pairs && g->a.pitch == 1 && mm->lda == 1;
 
 	g->a.sem = SEM_SIDE;
 	g->b.sem = SEM_SIDE + 32;
