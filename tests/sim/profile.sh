@@ -85,6 +85,46 @@ grep -qF "<b>\$$(printf %.3g "$(field dollars "$explained")")</b>" "$work/sums.h
 ok $? "what it cost" "$(field dollars "$explained")" "$(grep -o '<b>\$[^<]*' "$work/sums.html")"
 is "$(grep -c '"ph":"b","cat":"host"' "$work/sums")" "$(field commands "$total")" "each command's time on the host is in the trace"
 
+# Of a command that is killed there is what was until then, as a whole trace.
+# killed AT: after so many bytes
+killed() {
+	rm -f "$work/cut" "$work/cut.html"
+	# shellcheck disable=SC2016 # expanded by that shell
+	refuses 137 "a command that is killed after $1 bytes" "$2" -o "$work/cut" -- sh -c \
+		'trace=$KILN_PROFILE at=$1; shift; "$@" >/dev/null 2>&1; head -c "$at" "$trace" >"$trace.part"; cat "$trace.part" >"$trace"; kill -9 $$' \
+		sh "$1" "${run[@]}"
+}
+whole=$(wc -c <"$work/trace")
+for at in $((whole / 2)) $((whole / 2 + 1)) $((whole / 2 + 77)) $((whole - 3000)); do
+	killed "$at" "the command was killed; the trace has what was until then"
+	[ -e "$work/cut.html" ] && grep -q 'The command was killed' "$work/cut.html"
+	ok $? "a page of it"
+	if command -v python3 >/dev/null; then
+		works "it is JSON" python3 -m json.tool "$work/cut" /dev/null
+	fi
+done
+killed 100 "before its card did anything"
+[ ! -e "$work/cut.html" ]
+ok $? "and no page"
+
+# The same command on the other generations, each with the device time that explain has for it.
+echo "trn1 1152" >>"$work/prices"
+"$kiln" profile -o "$work/all" --prices "$work/prices" --generations -- "$kiln" run "${op[@]}" --transport sim >"$work/said" 2>&1
+for g in 1 2 3; do
+	is "$(sed -nE "s/^  on trn$g: ([0-9.]+) us of device time.*/\1/p" "$work/said")" \
+		"$(field device_us "$("$kiln" explain "${op[@]}" --generation trn$g --json)")" "device time on trn$g"
+done
+is "$(grep -c '^  on trn.*\$' "$work/said")" 2 "dollars where there is a price"
+grep -q '<td>trn2 (this run)</td>.*<td>1.00 x</td>' "$work/all.html"
+ok $? "they are on the page"
+is "$(find "$work" -name 'all.trn*' | wc -l)" 0 "no other traces are left"
+"$kiln" profile -o "$work/fixed" --generations -- "$kiln" run "${op[@]}" --transport sim:generation=trn3 >"$work/said" 2>&1
+is "$(grep -c 'trn[12]: not known' "$work/said")" 2 "a command that says its generation itself"
+refuses 2 "generations of a trace that is there" "runs a command" --generations --report "$work/trace"
+said=$(KILN_GENERATION=trn9 "${run[@]}" 2>&1)
+grep -q "KILN_GENERATION is trn1, trn2 or trn3" <<<"$said"
+ok $? "a generation that is none" "KILN_GENERATION is ..." "$said"
+
 # refused WHAT TEXT: a trace that is none
 refused() {
 	rm -f "$work/page"

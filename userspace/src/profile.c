@@ -10,6 +10,9 @@
  * they are whole even where events were dropped. Each event is a line, so that
  * kiln profile --report can read it with little.
  *
+ * Now and then the sums until there stand between the events, as metadata, and
+ * the file is flushed: what is left of a process that is killed can be mended.
+ *
  * Cards of the driver cannot be watched inside: of those there are commands.
  */
 #include <errno.h>
@@ -25,6 +28,8 @@
 
 #define MAX_EVENTS	1000000		/* of a trace: some 150 MB */
 #define MAX_FILES	1000
+#define STAND_EVENTS	5000		/* until the sums are written again */
+#define STAND_NS	200000000
 #define MAX_ROWS	1000		/* programs beyond are counted in the first row */
 #define ENGINES		5
 #define RING_THREAD	10		/* of ring 0; 0: commands, 1 to 5: engines */
@@ -50,9 +55,11 @@ struct kiln_profile {
 	char path[4096];
 	pthread_mutex_t lock;
 	uint64_t events, dropped, commands;
+	uint64_t stand_events, stand_time;	/* when the sums are written next */
 	uint64_t opened;		/* ns */
 	double clock;			/* ns of device time, where nobody watches */
 	double ring_end[KILN_MAX_CORES][16];
+	double began[KILN_MAX_CORES];	/* s: the command that runs */
 	struct sums running[KILN_MAX_CORES];
 	struct row total, *rows;
 	unsigned int count;
@@ -121,6 +128,42 @@ void kiln_profile_program(const struct kiln_program *program, const char *name)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static void write_row(struct kiln_profile *p, const struct row *row, const char *before)
+{
+	const struct sums *s = &row->sums;
+
+	fprintf(p->file, "%s{\"name\":\"%s\",\"program_bytes\":%u,\"commands\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"host_s\":%.9f,\"device_s\":%.12f,\"busy_s\":[%.12f,%.12f,%.12f,%.12f,%.12f],\"dma_s\":%.12f,\"hbm_bytes\":%" PRIu64 ",\"sbuf_bytes\":%" PRIu64 ",\"psum_bytes\":%" PRIu64 ",\"operations\":%.0f,\"at_peak_s\":%.12f}",
+		before, row->name, row->bytes, row->commands, row->failed, row->host_seconds,
+		s->seconds, s->busy[0], s->busy[1], s->busy[2], s->busy[3], s->busy[4], s->dma,
+		s->hbm_bytes, s->sbuf_bytes, s->psum_bytes, s->operations, s->at_peak);
+}
+
+/* How it stands now, commands that run included; in a full trace each time twice as late. */
+static void stand(struct kiln_profile *p, uint64_t now)
+{
+	const struct kiln_info *info = &p->device->info;
+	uint64_t seen = p->events + p->dropped;
+	struct row all = p->total;
+
+	if (seen < p->stand_events && now < p->stand_time)
+		return;
+	p->stand_events = seen + (p->dropped ? seen : STAND_EVENTS);
+	p->stand_time = p->dropped ? UINT64_MAX : now + STAND_NS;
+	for (unsigned int i = 0; i < p->count; i++) {
+		all.commands += p->rows[i].commands;
+		all.failed += p->rows[i].failed;
+		all.host_seconds += p->rows[i].host_seconds;
+	}
+	for (unsigned int core = 0; core < info->cores; core++)
+		add(&all.sums, &p->running[core]);
+	fprintf(p->file, ",\n{\"name\":\"stand\",\"ph\":\"M\",\"pid\":%u,\"args\":{\"transport\":\"%s\",\"generation\":%u,\"cores\":%u,\"engines\":%d,\"wall_s\":%.6f,\"dropped\":%" PRIu64,
+		HOST, info->transport, info->generation, info->cores,
+		p->device->transport->watch != NULL, (now - p->opened) * 1e-9, p->dropped);
+	write_row(p, &all, ",\"total\":");
+	fputs("}}", p->file);
+	fflush(p->file);
+}
+
 /* ------------------------------------------------------------------ events -- */
 
 static void write_event(struct kiln_profile *p, const char *name, unsigned int core,
@@ -174,6 +217,12 @@ static void on_event(void *opaque, const struct kiln_sim_event *e)
 		write_event(p, e->name, e->core, 1 + e->engine, e->start, e->end, e);
 		break;
 	}
+	if (e->kind != KILN_SIM_COMMAND && e->end * 1e-9 > sums->seconds + p->began[e->core])
+		sums->seconds = e->end * 1e-9 - p->began[e->core];
+	else if (e->kind == KILN_SIM_COMMAND)
+		p->began[e->core] = e->end * 1e-9;
+	if (p->events + p->dropped >= p->stand_events)
+		stand(p, kiln_profile_now());
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -208,6 +257,7 @@ void kiln_profile_done(struct kiln_device *device, const struct kiln_slot *slot,
 			row->name, p->commands, HOST, (slot->submitted - p->opened) / 1e3,
 			row->name, p->commands, HOST, (now - p->opened) / 1e3, res, res ? 0 : cycles,
 			seconds * 1e6);
+	stand(p, now);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -293,16 +343,6 @@ int kiln_profile_start(struct kiln_device *device)
 	if (device->transport->watch)
 		device->transport->watch(device, on_event, p);
 	return 0;
-}
-
-static void write_row(struct kiln_profile *p, const struct row *row, const char *before)
-{
-	const struct sums *s = &row->sums;
-
-	fprintf(p->file, "%s{\"name\":\"%s\",\"program_bytes\":%u,\"commands\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"host_s\":%.9f,\"device_s\":%.12f,\"busy_s\":[%.12f,%.12f,%.12f,%.12f,%.12f],\"dma_s\":%.12f,\"hbm_bytes\":%" PRIu64 ",\"sbuf_bytes\":%" PRIu64 ",\"psum_bytes\":%" PRIu64 ",\"operations\":%.0f,\"at_peak_s\":%.12f}",
-		before, row->name, row->bytes, row->commands, row->failed, row->host_seconds,
-		s->seconds, s->busy[0], s->busy[1], s->busy[2], s->busy[3], s->busy[4], s->dma,
-		s->hbm_bytes, s->sbuf_bytes, s->psum_bytes, s->operations, s->at_peak);
 }
 
 static void write_sums(struct kiln_profile *p)

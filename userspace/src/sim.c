@@ -235,9 +235,16 @@ static int sim_open(const char *arg, struct kiln_device **device)
 	void *mem;
 	int err;
 
-	const char *sanitize = getenv("KILN_SANITIZE");
+	const char *sanitize = getenv("KILN_SANITIZE"), *generation = getenv("KILN_GENERATION");
 
 	config.sanitize = sanitize && strcmp(sanitize, "0");
+	if (generation && *generation) {
+		if (strlen(generation) != 4 || memcmp(generation, "trn", 3) ||
+		    generation[3] < '1' || generation[3] > '3')
+			return kiln_error(-EINVAL, "sim: KILN_GENERATION is trn1, trn2 or trn3, not \"%.32s\"",
+					  generation);
+		config.generation = (unsigned int)(generation[3] - '0');
+	}
 	err = parse(arg, &config, &threads);
 	if (err)
 		return err;

@@ -23,6 +23,8 @@
 
 #define HEADER		"{\"displayTimeUnit\":\"ns\",\"otherData\":{\"kiln\":\"trace "
 #define VERSION		2
+#define STAND		"{\"name\":\"stand\",\"ph\":\"M\","
+#define CUT		"{\"name\":\"cut\",\"ph\":\"M\","
 #define UNITS		5	/* PE, Vector, Scalar, GpSimd, DMA */
 #define STEPS		240	/* of the picture over time */
 #define MAX_LINE	4096
@@ -43,6 +45,7 @@ struct profile {
 	bool engines;			/* somebody watched inside */
 	double wall;
 	unsigned long long dropped;
+	bool cut;			/* the command was killed */
 	struct sums total, *rows;
 	unsigned int count;
 	/* of core 0 */
@@ -170,9 +173,11 @@ static bool read_trace(struct reader *r, struct profile *p)
 	p->step = 1. / 64;
 	if (!read_header(r))
 		return false;
-	while (next_line(r) && strcmp(r->line, "],\n"))
+	while (next_line(r) && strcmp(r->line, "],\n")) {
 		if (!read_event(p, r->line))
 			return broken(r, "this is no event");
+		p->cut |= !strncmp(r->line, CUT, strlen(CUT));
+	}
 	if (strcmp(r->line, "],\n") || !next_line(r))
 		return false;
 	if (sscanf(r->line, "\"kiln\":{\"transport\":\"%15[^\"]\",\"generation\":%u,\"cores\":%u,\"engines\":%d,\"wall_s\":%lf,\"dropped\":%llu,",
@@ -217,17 +222,27 @@ static double percent(double part, double of)
 }
 
 static const char style[] =
-"body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222;background:#fff}"
+"body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:76em;padding:0 1em;color:#222;background:#fff}"
 "h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}"
 "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
 "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
 "th:first-child,td:first-child{text-align:left}th{font-weight:600;background:#f5f5f5}"
-".wide table{font-size:13px}.wide th,.wide td{padding:.25em .4em}"
-".big{display:flex;flex-wrap:wrap;gap:1em}.big div{background:#f5f5f5;border-radius:6px;padding:.6em 1em}"
+".wide table{font-size:13px}.wide th,.wide td{padding:.25em .35em}.wide th{white-space:normal;vertical-align:bottom}"
+".big{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5em,1fr));gap:.8em}.big div{background:#f5f5f5;border-radius:6px;padding:.6em 1em}"
 ".big b{display:block;font-size:1.3em}.note{color:#666}.wide{overflow-x:auto}"
-"svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#222}"
+"svg{width:100%;min-width:40em;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:#222;stroke:#fff;stroke-width:3px;paint-order:stroke}"
 "@media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}th,.big div{background:#2a2a2a}"
-"th,td{border-color:#444}svg text{fill:#ddd}.note{color:#aaa}}";
+"th,td{border-color:#444}svg text{fill:#ddd;stroke:#1b1b1b}.note{color:#aaa}}";
+
+static void write_time_of(FILE *f, double seconds, const char *what)
+{
+	if (seconds < 1e-3)
+		fprintf(f, "<div><b>%.1f us</b>%s</div>", seconds * 1e6, what);
+	else if (seconds < 1)
+		fprintf(f, "<div><b>%.2f ms</b>%s</div>", seconds * 1e3, what);
+	else
+		fprintf(f, "<div><b>%.2f s</b>%s</div>", seconds, what);
+}
 
 static void write_head(FILE *f, const struct profile *p)
 {
@@ -240,8 +255,8 @@ static void write_head(FILE *f, const struct profile *p)
 	fprintf(f, "<h1>kiln profile: trn%u, %u core%s, transport %s</h1>\n<div class=\"big\">", p->generation,
 		p->cores, p->cores == 1 ? "" : "s", p->transport);
 	fprintf(f, "<div><b>%llu</b>commands, %llu failed</div>", t->commands, t->failed);
-	fprintf(f, "<div><b>%.3f ms</b>device time</div>", t->seconds * 1e3);
-	fprintf(f, "<div><b>%.3f ms</b>the card was open, on the host</div>", p->wall * 1e3);
+	write_time_of(f, t->seconds, "device time");
+	write_time_of(f, p->wall, "the card was open, on the host");
 	if (p->engines)
 		fprintf(f, "<div><b>%.1f %%</b>of the array's peak</div><div><b>%s</b>bounds it</div>",
 			percent(t->at_peak, t->seconds), bound_by(p, t));
@@ -253,25 +268,51 @@ static void write_head(FILE *f, const struct profile *p)
 	if (p->dropped)
 		fprintf(f, "<p class=\"note\">The trace was full: %llu events were left out of it and of the picture over time. The sums have them.</p>\n",
 			p->dropped);
+	if (p->cut)
+		fputs("<p class=\"note\">The command was killed: this is how it stood shortly before.</p>\n", f);
 	if (!p->engines)
 		fputs("<p class=\"note\">A card behind the driver cannot be watched inside: there are its commands and their device time. "
 		      "The same command with <code>--transport sim</code> takes the same cycles and shows engines, memories and roofline.</p>\n", f);
+}
+
+static void write_generations(FILE *f, const struct profile *p, const double seconds[GENERATIONS])
+{
+	double here = seconds[p->generation - 1];
+
+	if (!(here > 0))
+		return;
+	fputs("<h2>On each generation</h2>\n<div class=\"wide\"><table><tr><th>chip</th><th>device time</th><th>against this one</th><th>device-seconds</th><th>$</th></tr>\n", f);
+	for (unsigned int g = 0; g < GENERATIONS; g++) {
+		double dollars = cost_of(g + 1, seconds[g]);
+
+		if (!(seconds[g] > 0))
+			continue;
+		fprintf(f, "<tr><td>trn%u%s</td><td>%.3f us</td><td>%.2f x</td><td>%.3g</td>", g + 1,
+			g + 1 == p->generation ? " (this run)" : "", seconds[g] * 1e6,
+			seconds[g] / here, seconds[g]);
+		if (dollars > 0)
+			fprintf(f, "<td>%.3g</td></tr>\n", dollars);
+		else
+			fputs("<td>no price</td></tr>\n", f);
+	}
+	fputs("</table></div>\n<p class=\"note\">All cards of the command together; for the others it was run once more each, with programs made for them.</p>\n", f);
 }
 
 static void write_busy(FILE *f, const struct profile *p)
 {
 	const struct sums *t = &p->total;
 
-	fputs("<h2>How busy</h2>\n<svg viewBox=\"0 0 900 160\" role=\"img\" aria-label=\"busy shares\">\n", f);
+	fputs("<h2>How busy</h2>\n<div class=\"wide\"><svg viewBox=\"0 0 900 160\" role=\"img\" aria-label=\"busy shares\">\n", f);
 	for (unsigned int u = 0; u < UNITS; u++) {
 		double share = percent(t->busy[u], t->seconds);
 		unsigned int y = 8 + 30 * u;
 
-		fprintf(f, "<text x=\"0\" y=\"%u\">%s</text><rect x=\"80\" y=\"%u\" width=\"740\" height=\"20\" fill=\"#8882\"/>"
-			"<rect x=\"80\" y=\"%u\" width=\"%.1f\" height=\"20\" fill=\"#2a78d6\"/><text x=\"828\" y=\"%u\">%.1f %%</text>\n",
-			y + 15, unit_names[u], y, y, fmin(share, 100) * 7.4, y + 15, share);
+		fprintf(f, "<text x=\"0\" y=\"%u\">%s</text><text x=\"100\" y=\"%u\" text-anchor=\"end\">%.1f %%</text>"
+			"<rect x=\"112\" y=\"%u\" width=\"780\" height=\"20\" fill=\"#8882\"/>"
+			"<rect x=\"112\" y=\"%u\" width=\"%.1f\" height=\"20\" fill=\"#2a78d6\"/>\n",
+			y + 15, unit_names[u], y + 15, share, y, y, fmin(share, 100) * 7.8);
 	}
-	fputs("</svg>\n", f);
+	fputs("</svg></div>\n", f);
 }
 
 static void write_bytes(FILE *f, const struct profile *p)
@@ -283,7 +324,7 @@ static void write_bytes(FILE *f, const struct profile *p)
 	} level[] = { { "HBM", t->hbm }, { "SBUF", t->sbuf }, { "PSUM", t->psum } };
 	double share = t->hbm / t->seconds * 1e-9 / chips[p->generation - 1].hbm;
 
-	fputs("<h2>What was moved</h2>\n<table><tr><th>memory</th><th>MB read and written</th><th>GB/s</th><th>of a core's share</th></tr>\n", f);
+	fputs("<h2>What was moved</h2>\n<div class=\"wide\"><table><tr><th>memory</th><th>MB read and written</th><th>GB/s</th><th>of a core's share</th></tr>\n", f);
 	for (unsigned int i = 0; i < 3; i++) {
 		fprintf(f, "<tr><td>%s</td><td>%.3f</td><td>%.1f</td>", level[i].name,
 			level[i].bytes * 1e-6, level[i].bytes / t->seconds * 1e-9);
@@ -292,7 +333,7 @@ static void write_bytes(FILE *f, const struct profile *p)
 		else
 			fprintf(f, "<td>%.1f %%</td></tr>\n", 100 * share);
 	}
-	fputs("</table>\n", f);
+	fputs("</table></div>\n", f);
 }
 
 /* Of the roofline: 10^-2 to 10^4 operations a byte, 10^-2 to 10^3 TFLOP/s. */
@@ -306,24 +347,61 @@ static double plot_y(double tflops)
 	return 370 - (log10(fmin(fmax(tflops, 1e-2), 1e3)) + 2) * 70;
 }
 
+/* Where text stands in the plot: what would lie over other text is left out, the point says it. */
+struct labels {
+	struct {
+		double x, y, width;
+	} at[MAX_POINTS + 3];
+	unsigned int count;
+};
+
+static bool free_for(struct labels *l, double x, double y, double width)
+{
+	for (unsigned int i = 0; i < l->count; i++)
+		if (x < l->at[i].x + l->at[i].width && l->at[i].x < x + width &&
+		    fabs(y - l->at[i].y) < 14)
+			return false;
+	l->at[l->count].x = x;
+	l->at[l->count].y = y;
+	l->at[l->count++].width = width;
+	return true;
+}
+
+static void write_name(FILE *f, const struct sums *s, struct labels *l)
+{
+	double x = plot_x(s->operations / s->hbm), y = plot_y(s->operations / s->seconds * 1e-12) + 4;
+	double width = 7.0 * strlen(s->name);
+
+	if (free_for(l, x + 9, y, width))
+		fprintf(f, "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", x + 9, y, s->name);
+	else if (free_for(l, x - 9 - width, y, width))
+		fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", x - 9, y, s->name);
+}
+
 static void write_point(FILE *f, const struct sums *s, const char *color, double radius)
 {
 	double x = s->operations / s->hbm, y = s->operations / s->seconds * 1e-12;
 
-	fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\"><title>%s: %.3g operations a byte, %.3g TFLOP/s</title></circle>"
-		"<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", plot_x(x), plot_y(y), radius, color, s->name,
-		x, y, plot_x(x) + 9, plot_y(y) + 16, s->name);
+	fprintf(f, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\" fill=\"%s\" fill-opacity=\"0.8\"><title>%s (%u KiB): %.3g operations a byte, %.3g TFLOP/s</title></circle>\n",
+		plot_x(x), plot_y(y), radius, color, s->name, (s->program_bytes + 1023) / 1024, x, y);
+}
+
+/* A point of the plot: its product moved something. */
+static bool has_point(const struct sums *s)
+{
+	return s->operations > 0 && s->hbm && s->seconds > 0;
 }
 
 static void write_roofline(FILE *f, const struct profile *p)
 {
 	const struct chip *chip = &chips[p->generation - 1];
 	double ridge = chip->peak * 1e3 / chip->hbm;
+	struct labels labels = { .count = 0 };
 	unsigned int points = 0;
 
-	if (!(p->total.operations > 0) || !p->total.hbm)
+	if (!has_point(&p->total))
 		return;
-	fputs("<h2>Roofline</h2>\n<svg viewBox=\"0 0 900 420\" role=\"img\" aria-label=\"roofline\">\n", f);
+	fputs("<h2>Roofline</h2>\n<div class=\"wide\"><svg viewBox=\"0 0 900 420\" role=\"img\" aria-label=\"roofline\">\n", f);
 	for (int e = -2; e <= 4; e++)
 		fprintf(f, "<path d=\"M%.0f 20V370\" stroke=\"#8884\"/><text x=\"%.0f\" y=\"388\" text-anchor=\"middle\">%g</text>\n",
 			plot_x(pow(10, e)), plot_x(pow(10, e)), pow(10, e));
@@ -332,19 +410,30 @@ static void write_roofline(FILE *f, const struct profile *p)
 			plot_y(pow(10, e)), plot_y(pow(10, e)) + 4, pow(10, e));
 	fprintf(f, "<path d=\"M%.1f %.1fL%.1f %.1fH850\" fill=\"none\" stroke=\"#c0392b\" stroke-width=\"2\"/>\n",
 		plot_x(1e-1), plot_y(1e-4 * chip->hbm), plot_x(ridge), plot_y(chip->peak));
-	fprintf(f, "<text x=\"848\" y=\"%.1f\" text-anchor=\"end\">%.1f TFLOP/s, bf16</text><text x=\"%.1f\" y=\"%.1f\">%.1f GB/s of HBM</text>\n",
-		plot_y(chip->peak) - 8, chip->peak, plot_x(1) + 12, plot_y(1e-3 * chip->hbm) + 12, chip->hbm);
+	fprintf(f, "<text x=\"848\" y=\"%.1f\" text-anchor=\"end\">%.1f TFLOP/s, bf16</text><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%.1f GB/s of HBM</text>\n",
+		plot_y(chip->peak) - 8, chip->peak, plot_x(2) - 10, plot_y(2e-3 * chip->hbm), chip->hbm);
 	fputs("<text x=\"460\" y=\"412\" text-anchor=\"middle\">operations for each byte of HBM</text>"
 	      "<text x=\"14\" y=\"195\" text-anchor=\"middle\" transform=\"rotate(-90 14 195)\">TFLOP/s</text>\n", f);
+	free_for(&labels, 848 - 130, plot_y(chip->peak) - 8, 130);
+	free_for(&labels, plot_x(2) - 140, plot_y(2e-3 * chip->hbm), 130);
 	for (unsigned int i = 0; i < p->count && points < MAX_POINTS; i++) {
-		if (!(p->rows[i].operations > 0) || !p->rows[i].hbm)
+		if (!has_point(&p->rows[i]))
 			continue;
 		write_point(f, &p->rows[i], "#2a78d6", 5);
 		points++;
 	}
-	if (points > 1)
+	/* Names over all points, the most important one first. */
+	if (points > 1) {
 		write_point(f, &p->total, "#e67e22", 7);
-	fputs("</svg>\n<p class=\"note\">Products only: what Vector, Scalar and GpSimd compute is not counted.</p>\n", f);
+		write_name(f, &p->total, &labels);
+	}
+	for (unsigned int i = 0; i < p->count && points; i++) {
+		if (!has_point(&p->rows[i]))
+			continue;
+		write_name(f, &p->rows[i], &labels);
+		points--;
+	}
+	fputs("</svg></div>\n<p class=\"note\">Products only, and of points that lie together only one says its name: the mouse tells it of all. What Vector, Scalar and GpSimd compute is not counted.</p>\n", f);
 }
 
 static void write_time(FILE *f, const struct profile *p)
@@ -355,7 +444,7 @@ static void write_time(FILE *f, const struct profile *p)
 		return;
 	if (steps > STEPS)
 		steps = STEPS;
-	fprintf(f, "<h2>When</h2>\n<svg viewBox=\"0 0 900 190\" role=\"img\" aria-label=\"busy over time\">\n");
+	fprintf(f, "<h2>When</h2>\n<div class=\"wide\"><svg viewBox=\"0 0 900 190\" role=\"img\" aria-label=\"busy over time\">\n");
 	for (unsigned int u = 0; u < UNITS; u++) {
 		unsigned int y = 8 + 30 * u;
 
@@ -369,7 +458,7 @@ static void write_time(FILE *f, const struct profile *p)
 		}
 		fputc('\n', f);
 	}
-	fprintf(f, "<text x=\"80\" y=\"178\">0</text><text x=\"890\" y=\"178\" text-anchor=\"end\">%.3f us</text></svg>\n",
+	fprintf(f, "<text x=\"80\" y=\"178\">0</text><text x=\"890\" y=\"178\" text-anchor=\"end\">%.3f us</text></svg></div>\n",
 		steps * p->step);
 	fputs("<p class=\"note\">Core 0, device time; the darker, the busier. DMA: any ring has something under way.</p>\n", f);
 }
@@ -402,7 +491,8 @@ static void write_rows(FILE *f, const struct profile *p)
 	fputs("</table></div>\n<p class=\"note\">Host time runs from submission to completion, each command's; commands of a queue overlap there.</p>\n</body></html>\n", f);
 }
 
-static bool write_page(const struct profile *p, const char *command, const char *path)
+static bool write_page(const struct profile *p, const char *command, const char *path,
+		       const double seconds[GENERATIONS])
 {
 	FILE *f = fopen(path, "wx");
 	bool good;
@@ -412,6 +502,7 @@ static bool write_page(const struct profile *p, const char *command, const char 
 		return false;
 	}
 	write_head(f, p);
+	write_generations(f, p, seconds);
 	if (p->engines && p->total.seconds > 0) {
 		write_busy(f, p);
 		write_bytes(f, p);
@@ -428,7 +519,103 @@ static bool write_page(const struct profile *p, const char *command, const char 
 	return good;
 }
 
+/* The {...} behind what in this line; NULL: there is none. */
+static const char *braces_behind(const char *line, const char *what, int *length)
+{
+	const char *at = strstr(line, what), *end;
+
+	if (!at)
+		return NULL;
+	at += strlen(what);
+	end = strchr(at, '}');
+	*length = end ? (int)(end + 1 - at) : 0;
+	return end ? at : NULL;
+}
+
+int report_mend(const char *command, const char *trace)
+{
+	struct reader r = { .command = command, .path = trace };
+	struct profile *p = calloc(1, sizeof(*p));
+	char *last = NULL;
+	const char *card, *sums;
+	int length, status = 1;
+	long end = 0;
+	bool whole = false, good;
+
+	r.file = p ? fopen(trace, "r+") : NULL;
+	if (!r.file) {
+		fprintf(stderr, "%s: %s: %s\n", command, trace, strerror(errno));
+		free(p);
+		return 1;
+	}
+	p->step = 1;
+	good = read_header(&r);
+	/* Lines up to the first that is not a whole event with others behind it. */
+	while (good && fgets(r.line, sizeof(r.line), r.file)) {
+		size_t n = strlen(r.line);
+
+		if (n > 2 && !strcmp(r.line + n - 2, "}\n"))	/* the last event, if it goes on so */
+			whole = fgets(r.line, sizeof(r.line), r.file) && !strcmp(r.line, "],\n");
+		if (whole || n < 3 || strcmp(r.line + n - 3, "},\n") || !read_event(p, r.line))
+			break;
+		end = ftell(r.file);
+		if (strncmp(r.line, STAND, strlen(STAND)))
+			continue;
+		free(last);
+		last = strdup(r.line);
+	}
+	card = last ? strstr(last, "\"transport\"") : NULL;
+	sums = last ? braces_behind(last, "\"total\":", &length) : NULL;
+	if (!good || whole) {
+		status = !good;
+	} else if (!card || !sums) {
+		fprintf(stderr, "%s: %s: the command was killed before its card did anything\n", command, trace);
+	} else if (fseek(r.file, end, SEEK_SET) || ftruncate(fileno(r.file), end) ||
+		   fprintf(r.file, CUT "\"pid\":100,\"args\":{}}\n],\n\"kiln\":{%.*s,\n\"total\":%.*s,\n\"programs\":[\n%.*s\n]}}\n",
+			   (int)(strstr(last, ",\"total\"") - card), card, length, sums, length, sums) < 0 ||
+		   fflush(r.file)) {
+		fprintf(stderr, "%s: %s: its end cannot be written: %s\n", command, trace, strerror(errno));
+	} else {
+		fprintf(stderr, "%s: %s: the command was killed; the trace has what was until then\n", command,
+			trace);
+		status = 0;
+	}
+	fclose(r.file);
+	free(last);
+	free(p);
+	return status;
+}
+
+unsigned int report_seconds(const char *command, const char *trace, double seconds[GENERATIONS])
+{
+	struct reader r = { .command = command, .path = trace };
+	struct profile *p = calloc(1, sizeof(*p));
+	unsigned int generation = 0;
+
+	r.file = p ? fopen(trace, "r") : NULL;
+	if (!r.file) {
+		fprintf(stderr, "%s: %s: %s\n", command, trace, strerror(errno));
+	} else {
+		if (read_trace(&r, p)) {
+			generation = p->generation;
+			seconds[generation - 1] += p->total.seconds;
+		}
+		fclose(r.file);
+	}
+	free(p ? p->rows : NULL);
+	free(p);
+	return generation;
+}
+
 int report_page(const char *command, const char *trace, const char *page)
+{
+	static const double none[GENERATIONS];
+
+	return report_pages(command, trace, page, none);
+}
+
+int report_pages(const char *command, const char *trace, const char *page,
+		 const double seconds[GENERATIONS])
 {
 	struct reader r = { .command = command, .path = trace };
 	struct profile *p = calloc(1, sizeof(*p));
@@ -440,7 +627,7 @@ int report_page(const char *command, const char *trace, const char *page)
 		free(p);
 		return 1;
 	}
-	good = read_trace(&r, p) && write_page(p, command, page);
+	good = read_trace(&r, p) && write_page(p, command, page, seconds);
 	fclose(r.file);
 	free(p->rows);
 	free(p);
