@@ -16,6 +16,7 @@
 #include "hw/pci/pcie.h"
 #include "hw/qdev-properties.h"
 #include "hw/resettable.h"
+#include "migration/blocker.h"
 #include "kiln.h"
 #include "trace.h"
 
@@ -276,6 +277,15 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
         msix_vector_use(pdev, i);
     }
 
+    if (s->sanitize) {
+        error_setg(&s->unmovable, "a kiln card with sanitize=on cannot be "
+                   "saved or moved: what it knows about programs stays here");
+        if (migrate_add_blocker(&s->unmovable, errp) < 0) {
+            msix_uninit_exclusive_bar(pdev);
+            return;
+        }
+    }
+
     /* Sparse: SBUF that no program touches costs nothing. */
     s->sim_size = ROUND_UP(kiln_sim_size(&config), qemu_real_host_page_size());
     mem = mmap(NULL, s->sim_size, PROT_READ | PROT_WRITE,
@@ -283,6 +293,7 @@ static void kiln_realize(PCIDevice *pdev, Error **errp)
     if (mem == MAP_FAILED) {
         error_setg_errno(errp, errno, "no memory for the card's %zu bytes",
                          s->sim_size);
+        migrate_del_blocker(&s->unmovable);
         msix_uninit_exclusive_bar(pdev);
         return;
     }
@@ -326,6 +337,7 @@ static void kiln_exit(PCIDevice *pdev)
     KilnState *s = KILN(pdev);
 
     notifier_remove(&s->suspend);
+    migrate_del_blocker(&s->unmovable);
     kiln_migrate_cleanup(s);
     /* However long it takes: the threads use what is freed below. */
     kiln_lock(s);

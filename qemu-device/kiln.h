@@ -77,6 +77,7 @@ struct KilnState {
     uint64_t hbm_size;
     uint32_t threads;
     bool sanitize;
+    Error *unmovable;       /* why the card cannot migrate; NULL: it can */
 
     MemoryRegion bar0;
     MemoryRegion regs;

@@ -266,5 +266,13 @@ def test_file():
         ok(ends["refused"] and ends["lives"] + ends["refused"] == 12, f"12 broken states: {ends}")
 
 
+def test_a_watched_card_stays():
+    """sanitize=on: to move it is refused at once, with the reason."""
+    with Qemu(CARD + ",sanitize=on") as q:
+        said = q.qmp("migrate", uri="file:/dev/null")
+        ok("sanitize=on cannot be saved" in said.get("desc", ""), "refused, with the reason", "sanitize=on ...", said)
+        equal(q.qmp("query-migrate").get("status"), None, "nothing has begun")
+
+
 if __name__ == "__main__":
     main(globals())
