@@ -694,6 +694,7 @@ static void matmul_bf16(const struct kiln_matmul *mm)
 }
 
 #define PAIRS	4	/* of rows at a time: as many streams as the host follows */
+#define SHORT	2048	/* columns: of such rows one group is over before the next one has come */
 
 /* One pair of rows by 32 columns; lo and hi are those of the sum. */
 INLINE void add_pair(const uint8_t *even, const uint8_t *odd, __mmask32 m, __m512i x,
@@ -736,7 +737,7 @@ static void few(const struct kiln_matvec *mv, uint32_t k, uint32_t rows, uint32_
  */
 INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, bool load, bool last)
 {
-	const size_t pitch = mv->pitch;
+	const size_t pitch = mv->pitch, ahead = (mv->n <= SHORT ? 4 : 2) * PAIRS * pitch;
 	const uint8_t *row[3], *next[3];	/* each the first of three */
 	uint32_t count = mv->n, n = 0;
 	float *c = mv->c;
@@ -745,7 +746,7 @@ INLINE void row_group(const struct kiln_matvec *mv, uint32_t k, bool load, bool 
 #pragma GCC unroll 3
 	for (unsigned int i = 0; i < 3; i++) {
 		row[i] = mv->b + (k + 3 * i) * pitch;
-		next[i] = row[i] + 2 * PAIRS * pitch;
+		next[i] = row[i] + ahead;
 	}
 #pragma GCC unroll 4
 	for (unsigned int i = 0; i < PAIRS; i++)

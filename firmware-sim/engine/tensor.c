@@ -52,7 +52,10 @@ static size_t panel_pitch(uint32_t rows, unsigned int width)
 	return (size_t)(rows + PANEL_PAD) * width;
 }
 
-/* One column of bf16: as many as a matrix has, when it multiplies a vector. */
+/*
+ * One column of bf16: as many as a matrix has, when it multiplies a vector. What
+ * pads its panel stays as it was: nothing of it gets into the one row of results.
+ */
 static void pack_column(const struct tile *tile, uint32_t *dst, unsigned int width)
 {
 	const uint8_t *row = tile->base;
@@ -65,8 +68,6 @@ static void pack_column(const struct tile *tile, uint32_t *dst, unsigned int wid
 		if (p + 1 < k)
 			memcpy(&odd, row + tile->pitch, sizeof(odd));
 		dst[0] = even | (uint32_t)odd << 16;
-		for (unsigned int i = 1; i < width; i++)
-			dst[i] = 0;
 	}
 }
 
