@@ -244,6 +244,11 @@ def test_file():
         at = data.rindex(b"KLKIMAGE") if b"KLKIMAGE" in data else 0
         begin = data.index(b"KLKIMAGE") if at else 0
         ok(0 < begin < at, "the card's state is in the file")
+        with open(path + ".new", "wb") as out:
+            out.write(data[:begin + 8] + b"\2" + data[begin + 9:])
+        status, said = load(path + ".new", CARD)
+        ok(status == 1 and "another version of the card" in said, "the state of a newer card is refused and called so",
+           f"status {status}", said[-300:])
         seed = int(os.environ.get("KILN_SEED", "1"), 0)
         print(f"# KILN_SEED={seed}")
         rnd = random.Random(seed)
