@@ -363,7 +363,7 @@ void kiln_copy_rows(uint8_t *dst, size_t dst_pitch, const uint8_t *src, size_t s
 			__builtin_prefetch(dst + i * dst_pitch + at, 1, 2);
 		}
 	}
-	for (; p + ROWS <= rows; p += ROWS) {
+	for (; p + ROWS + ahead <= rows; p += ROWS) {
 		uint32_t at = 0;
 
 		for (; at + LINE <= bytes; at += LINE) {
