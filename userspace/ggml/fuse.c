@@ -182,8 +182,8 @@ static bool fused_products(struct lower *l)
 	const struct ggml_tensor *found[MAX_TOGETHER], *w[MAX_TOGETHER];
 	int at[MAX_TOGETHER];
 	unsigned int count = products(l, found, at), i;
-	uint64_t c = address(found[0]);
 	bool moved = false;
+	uint64_t c;
 
 	for (i = 0; i < count; i++)
 		w[i] = found[i]->src[0];
@@ -193,8 +193,7 @@ static bool fused_products(struct lower *l)
 	for (i = 1; i < count; i++)
 		if (!comes_early(l, found, at, i, &moved))
 			return false;
-	if (moved)
-		c = aside(l, found[0]);
+	c = moved ? aside(l, found[0]) : address(found[0]);
 	if (!c || lower_matmul_together(l, found, count, c))
 		return false;
 	l->together = (struct together){ .moved = moved ? found[0] : NULL, .to = c };
