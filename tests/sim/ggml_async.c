@@ -8,6 +8,7 @@
 #include <ggml.h>
 
 #include "core_test.h"
+#include "ggml_test.h"
 
 #define N	1000
 
@@ -28,7 +29,6 @@ int main(void)
 	struct ggml_context *ctx[2];
 	struct ggml_tensor *x[2], *half[2], *y[2];
 	struct ggml_backend_dev_props props;
-	const char *build = getenv("KILN_BUILD");
 	ggml_backend_t card[2], cpu;
 	ggml_backend_buffer_t memory[2], host;
 	struct ggml_context *outside = ggml_init((struct ggml_init_params){ .mem_size = 1 << 16, .no_alloc = true });
@@ -36,11 +36,8 @@ int main(void)
 	struct ggml_cgraph *graph[2];
 	ggml_backend_event_t event;
 	ggml_backend_dev_t dev;
-	char path[4096];
 
-	setenv("KILN_GGML_CARDS", "sim sim", 1);
-	snprintf(path, sizeof(path), "%s/lib/libggml-kiln.so", build ? build : "build/tree");
-	if (!ggml_backend_load(path))
+	if (!load_plugin("sim sim"))
 		bail("no plug-in");
 	for (int i = 0; i < 2; i++) {
 		dev = ggml_backend_dev_by_name(i ? "Kiln1" : "Kiln0");

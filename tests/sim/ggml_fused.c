@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core_test.h"
+#include "ggml_test.h"
 
 #define N	96
 #define WIDE	160
@@ -210,8 +211,6 @@ static void check_attention(int rows)
 int main(void)
 {
 	static float one[N * ROWS], other[N * ROWS];
-	const char *build = getenv("KILN_BUILD");
-	char path[4096];
 	int fd;
 
 	snprintf(stats, sizeof(stats), "/tmp/ggml_fused.XXXXXX");
@@ -220,9 +219,8 @@ int main(void)
 		bail("no file for the statistics");
 	close(fd);
 	setenv("KILN_GGML_STATS", stats, 1);
-	setenv("KILN_GGML_CARDS", "sim", 1);
-	snprintf(path, sizeof(path), "%s/lib/libggml-kiln.so", build ? build : "build/tree");
-	if (!ggml_backend_load(path) || !(dev = ggml_backend_dev_by_name("Kiln0")))
+	dev = load_plugin("sim");
+	if (!dev)
 		bail("no card");
 
 	for (int rows = 1; rows <= ROWS; rows += ROWS - 1)

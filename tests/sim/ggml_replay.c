@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core_test.h"
+#include "ggml_test.h"
 
 #define K	64
 #define N	96
@@ -58,12 +59,11 @@ static struct ggml_context *context(void)
 int main(void)
 {
 	struct ggml_context *stored = context(), *used = context(), *built = context();
-	const char *build = getenv("KILN_BUILD");
 	struct ggml_cgraph *graph, *other;
 	ggml_backend_buffer_t memory;
 	struct ggml_tensor *place;
 	ggml_backend_dev_t dev;
-	char path[4096], stats[64], line[128], what[64];
+	char stats[64], line[128], what[64];
 	float scale = 2;
 	int fd = memfd_create("statistics", 0), n = 0;
 	FILE *f;
@@ -72,10 +72,8 @@ int main(void)
 		bail("no file for the statistics");
 	snprintf(stats, sizeof(stats), "/proc/self/fd/%d", fd);
 	setenv("KILN_GGML_STATS", stats, 1);
-	setenv("KILN_GGML_CARDS", "sim", 1);
-	snprintf(path, sizeof(path), "%s/lib/libggml-kiln.so", build ? build : "build/tree");
-	if (!ggml_backend_load(path) || !(dev = ggml_backend_dev_by_name("Kiln0")) ||
-	    !(card = ggml_backend_dev_init(dev, NULL)))
+	dev = load_plugin("sim");
+	if (!dev || !(card = ggml_backend_dev_init(dev, NULL)))
 		bail("no card");
 
 	w = ggml_new_tensor_2d(stored, GGML_TYPE_F32, K, N);

@@ -8,6 +8,7 @@
 #include <ggml.h>
 
 #include "core_test.h"
+#include "ggml_test.h"
 
 #define K	96
 #define N	200
@@ -51,16 +52,12 @@ static struct ggml_context *context(void)
 int main(void)
 {
 	struct ggml_context *stored = context(), *used = context();
-	const char *build = getenv("KILN_BUILD");
 	struct ggml_cgraph *product, *both;
 	ggml_backend_buffer_t memory;
 	ggml_backend_dev_t dev;
-	char path[4096];
 
-	setenv("KILN_GGML_CARDS", "sim", 1);
-	snprintf(path, sizeof(path), "%s/lib/libggml-kiln.so", build ? build : "build/tree");
-	if (!ggml_backend_load(path) || !(dev = ggml_backend_dev_by_name("Kiln0")) ||
-	    !(card = ggml_backend_dev_init(dev, NULL)))
+	dev = load_plugin("sim");
+	if (!dev || !(card = ggml_backend_dev_init(dev, NULL)))
 		bail("no card");
 
 	w = ggml_new_tensor_2d(stored, GGML_TYPE_F32, K, N);
