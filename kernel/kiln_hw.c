@@ -77,7 +77,12 @@ void kiln_hw_broken(struct kiln_device *kdev, u32 epoch)
 	queue_work(kdev->wq, &kdev->reset_work);
 }
 
-/* Why the card is of no use; NULL: it seems well. */
+static void kiln_hw_reset_locked(struct kiln_device *kdev, const char *why);
+
+/*
+ * Why the card is of no use; NULL: it seems well. reset_lock is held: a card
+ * that is just being reset has stopped, too.
+ */
 static const char *kiln_hw_trouble(struct kiln_device *kdev)
 {
 	u32 heartbeat = kiln_hw_read(kdev, KILN_REG_HEARTBEAT);
@@ -104,9 +109,9 @@ static const char *kiln_hw_trouble(struct kiln_device *kdev)
 static void kiln_hw_watchdog_work(struct work_struct *work)
 {
 	struct kiln_device *kdev = container_of(work, struct kiln_device, watchdog.work);
-	u32 epoch = READ_ONCE(kdev->epoch);
-	const char *trouble;
+	const char *trouble = NULL;
 	bool signalling;
+	u32 epoch;
 	int idx;
 
 	if (!drm_dev_enter(&kdev->drm, &idx))
@@ -116,10 +121,14 @@ static void kiln_hw_watchdog_work(struct work_struct *work)
 
 	signalling = dma_fence_begin_signalling();
 	kiln_queue_poll_all(kdev);
-	trouble = kiln_hw_trouble(kdev);
-	if (trouble) {
-		kiln_hw_reset(kdev, epoch, trouble);
-	} else if (time_after_eq(jiffies, kdev->ping_at)) {
+	mutex_lock(&kdev->reset_lock);
+	epoch = kdev->epoch;
+	if (!kdev->wedged && !kdev->away)
+		trouble = kiln_hw_trouble(kdev);
+	if (trouble)
+		kiln_hw_reset_locked(kdev, trouble);
+	mutex_unlock(&kdev->reset_lock);
+	if (!trouble && time_after_eq(jiffies, kdev->ping_at)) {
 		kdev->ping_at = jiffies + KILN_PING_PERIOD;
 		kiln_admin_ping(kdev, epoch);
 	}
@@ -333,31 +342,40 @@ static void kiln_hw_up_locked(struct kiln_device *kdev)
 }
 
 /*
- * Reset a card that is of no use, or wedge it. When this returns, the card does
+ * Reset a card that is of no use, or wedge it. reset_lock is held, and fences
+ * are to be signalled.
+ */
+static void kiln_hw_reset_locked(struct kiln_device *kdev, const char *why)
+{
+	u32 epoch = kdev->epoch;
+	int ret;
+
+	drm_err(&kdev->drm, "resetting the card, because it %s (state %u, error %u); every command on it is lost\n",
+		why, kiln_hw_read(kdev, KILN_REG_STATUS), kiln_hw_read(kdev, KILN_REG_ERROR));
+	kiln_devcoredump_reset(kdev, why);
+	ret = kiln_hw_down_locked(kdev);
+	trace_kiln_reset(epoch, why, ret);
+	if (ret)
+		kiln_hw_wedge(kdev, ret);
+	else
+		kiln_hw_up_locked(kdev);
+	if (!kdev->wedged) {
+		drm_info(&kdev->drm, "the card is up again\n");
+		queue_work(system_unbound_wq, &kdev->event_work);
+	}
+}
+
+/*
+ * Reset the card, if nobody has since @epoch. When this returns, the card does
  * no DMA into what it was given before @epoch ended.
  */
 void kiln_hw_reset(struct kiln_device *kdev, u32 epoch, const char *why)
 {
 	bool signalling = dma_fence_begin_signalling();
-	int ret;
 
 	mutex_lock(&kdev->reset_lock);
-	if (kdev->epoch == epoch && !kdev->wedged && !kdev->away) {
-		drm_err(&kdev->drm, "resetting the card, because it %s (state %u, error %u); every command on it is lost\n",
-			why, kiln_hw_read(kdev, KILN_REG_STATUS),
-			kiln_hw_read(kdev, KILN_REG_ERROR));
-		kiln_devcoredump_reset(kdev, why);
-		ret = kiln_hw_down_locked(kdev);
-		trace_kiln_reset(epoch, why, ret);
-		if (ret)
-			kiln_hw_wedge(kdev, ret);
-		else
-			kiln_hw_up_locked(kdev);
-		if (!kdev->wedged) {
-			drm_info(&kdev->drm, "the card is up again\n");
-			queue_work(system_unbound_wq, &kdev->event_work);
-		}
-	}
+	if (kdev->epoch == epoch && !kdev->wedged && !kdev->away)
+		kiln_hw_reset_locked(kdev, why);
 	mutex_unlock(&kdev->reset_lock);
 	dma_fence_end_signalling(signalling);
 }

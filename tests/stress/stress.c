@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <kiln/hw.h>
+
 #include "_stress.h"
 #include "guest/_abi.h"
 
@@ -135,6 +137,14 @@ static bool unplug(bool surprise, unsigned int us)
 	return true;
 }
 
+/* Whoever opens the card while it boots is told that it was reset. */
+static bool is_ready(void)
+{
+	unsigned int state;
+
+	return sscanf(debugfs("card"), "state %u", &state) == 1 && state == KILN_STATE_READY;
+}
+
 /* The driver has to find out, and to reset the card. */
 static bool inject(const char *fault)
 {
@@ -142,7 +152,7 @@ static bool inject(const char *fault)
 
 	set_inject(fault);
 	for (int ms = 0; ms < LIMIT_S * 1000; ms += 20) {
-		if (resets() > before)
+		if (resets() > before && is_ready())
 			return true;
 		usleep(20000);
 	}
