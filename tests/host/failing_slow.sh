@@ -4,5 +4,4 @@
 cd "$(dirname "$0")/../.." || exit
 . tests/host/_guest_tests.sh
 export KERNEL=debug HBM=64M CPUS=2
-tests/machine/mkmodule >/dev/null || exit
 guest_tests helper_failing.c

@@ -4,5 +4,4 @@
 cd "$(dirname "$0")/../.." || exit
 . tests/host/_guest_tests.sh
 export KERNEL=debug
-tests/machine/mkmodule >/dev/null || exit
 guest_tests abi_bind.c abi_ioctl.c abi_submit.c abi_kill.c open_file.c reset_below.c

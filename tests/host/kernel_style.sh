@@ -46,5 +46,5 @@ ok $? "sparse sees a user pointer that is followed" "dereference of noderef expr
 is "$(checkpatch --ignore=OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT -f kernel/kiln_trace.h)" "" "checkpatch: the tracepoints"
 is "$(find kernel include/uapi -name '*.[ch]' ! -name kiln_trace.h -print0 | sort -z | xargs -0 bash -c "$(declare -f checkpatch)"'; checkpatch -f "$@"' checkpatch)" \
 	"" "checkpatch: all of kernel/ and the uapi header"
-is "$(sparse tests/machine/tree /kiln/tests/machine/buildmodule "$boot" module)" "" "sparse: all of kernel/"
+is "$(sparse tests/machine/mkmodule)" "" "sparse: all of kernel/"
 done_testing
