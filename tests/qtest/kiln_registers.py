@@ -8,6 +8,7 @@ KILN_QEMU is the QEMU to test. With arguments: only the tests whose names contai
 """
 import random
 import struct
+import tempfile
 
 from kiln_device import (ADM_NOP, ADMIN, BAR0, BAR2, BAR4, CORES, CTL, CTRL, CTX_CREATE, CTX_DESTROY, DOORBELL, DRV_VERSION, ENABLE,
                          ERROR, EXEC, FAILED, FW_VERSION, GENERATION, HBM_HI, HBM_LO, HEARTBEAT, LOG2, MAGIC, NOP, OFF, ONES,
@@ -223,6 +224,46 @@ def test_configuration():
         equal(q.cfg(exp + 0xA, 2) & 0xF, 0, "errors of the link cannot be set")
         q.cfg(6, 2, 0xF900)
         equal(q.cfg(6, 2) & 0xF900, 0, "nor those of the bus")
+
+
+def test_write_one_to_clear():
+    """The errors of the bus in PCI's status word are all of the card that is cleared so. None happens here: a card that was saved is
+    told that each has."""
+    errors = [1 << bit for bit in (8, 11, 12, 13, 14, 15)]
+    other = 0x0010  # it has capabilities: that is no error
+    with tempfile.TemporaryDirectory() as there:
+        path = there + "/card"
+        with Qemu() as q:
+            q.place()
+            command_word = q.cfg(4, 2)
+            q.qmp("migrate", uri=f"file:{path}")
+            q.until(lambda: q.qmp("query-migrate").get("status") in ("completed", "failed"))
+        with open(path, "rb") as f:
+            saved = f.read()
+        head = struct.pack("<HHHH", 0x1234, 0x4B4C, command_word, other)
+        equal(saved.count(head), 1, "the configuration of a card that is saved")
+        with open(path, "wb") as f:
+            f.write(saved.replace(head, head[:6] + struct.pack("<H", other | sum(errors))))
+        with Qemu(extra=("-incoming", f"file:{path}")) as q:
+            q.until(lambda: q.qmp("query-status").get("status") != "inmigrate")
+            left = other | sum(errors)
+            equal(q.cfg(6, 2), left, "  it is loaded, and each error has happened")
+            q.cfg(6, 2, 0)
+            equal(q.cfg(6, 2), left, "zeros clear none")
+            q.cfg(6, 2, other)
+            equal(q.cfg(6, 2), left, "nor does another bit")
+            for error in errors:
+                q.cfg(6, 2, error)
+                left &= ~error
+                equal(q.cfg(6, 2), left, f"a one clears {error:#06x}, and only that")
+            q.cfg(6, 2, ONES & 0xFFFF)
+            equal((q.cfg(4, 2), q.cfg(6, 2)), (command_word, other), "none comes back, and its other half is as it was")
+        for way, clear in (("a write of command and status together", lambda q: q.cfg(4, 4, sum(errors) << 16 | command_word)),
+                           ("a reset", lambda q: q.flr())):
+            with Qemu(extra=("-incoming", f"file:{path}")) as q:
+                q.until(lambda: q.qmp("query-status").get("status") != "inmigrate")
+                clear(q)
+                equal(q.cfg(6, 2), other, f"{way} clears all")
 
 
 def test_card_states():
