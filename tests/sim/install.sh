@@ -15,7 +15,7 @@ result() {	# status, what
 }
 shown() { sed 's/^/# got /' "$dir/log"; }
 
-make -C userspace O="$(realpath "$build")" PREFIX="$dir/usr" install >"$dir/log" 2>&1
+make -C userspace CC=gcc O="$(realpath "$build")" PREFIX="$dir/usr" install >"$dir/log" 2>&1
 result $? "make install" || shown
 export PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig
 # shellcheck disable=SC2046 # flags are words

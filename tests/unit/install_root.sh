@@ -10,7 +10,8 @@ trap 'rm -rf "$dir"' EXIT
 root=$dir/root
 unset LD_LIBRARY_PATH
 
-works "make install" make --no-print-directory install O="$build" PREFIX=/usr DESTDIR="$root"
+# CC as in mkuser: with another name of it all would be built anew, under those who run it.
+works "make install" make --no-print-directory install CC=gcc O="$build" PREFIX=/usr DESTDIR="$root"
 for file in bin/kiln lib/libkiln.so lib/libkiln.so.0 lib/libkiln.a lib/pkgconfig/kiln.pc \
 	include/kiln/kiln.h include/kiln/kiln_ops.h include/kiln/kiln_asm.h; do
 	[ -e "$root/usr/$file" ]
