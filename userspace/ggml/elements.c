@@ -95,13 +95,24 @@ int lower_unary_back(struct lower *l, const struct ggml_tensor *node)
 
 int lower_scale(struct lower *l, const struct ggml_tensor *node)
 {
-	float scale = float_param(node, 0);
+	float scale = float_param(node, 0), shift = float_param(node, 1);
+	struct kiln_tensor out = view(node);
+	uint64_t at;
+	int err;
 
-	/* libkiln takes 0 as 1. */
-	if (scale == 0 || !real(node) || !real(node->src[0]))
+	if (!real(node) || !real(node->src[0]))
 		return -ENOTSUP;
-	return SUBMIT(l, kiln_pointwise, .scale = scale, .shift = float_param(node, 1),
-		      .x = view(node->src[0]), .out = view(node));
+	if (scale != 0)
+		return SUBMIT(l, kiln_pointwise, .scale = scale, .shift = shift,
+			      .x = view(node->src[0]), .out = out);
+	/* libkiln takes 0 as 1. It is not a fill: what is not finite becomes no number. */
+	at = lower_constants(l, &scale, 1);
+	if (!at)
+		return -ENOMEM;
+	err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_MULTIPLY, .x = view(node->src[0]),
+		     .y = dense(KILN_TYPE_F32, at, 1, 1, 1, 1), .out = out);
+	return err || shift == 0 ? err :
+		SUBMIT(l, kiln_pointwise, .shift = shift, .x = out, .out = out);
 }
 
 /* -------------------------------------------------------------------- GLU -- */
