@@ -268,7 +268,7 @@ enum kiln_status kiln_core_decode(struct kiln_core *core, enum kiln_engine *engi
 		}
 		s->pc = 0;
 	}
-	core->one_column = most == 1;
+	core->few_columns = most && most <= KILN_FEW;
 	return KILN_ST_OK;
 }
 
@@ -291,14 +291,14 @@ static enum kiln_status begin(struct kiln_core *core, const struct kiln_job *job
 	if (status != KILN_ST_OK)
 		return status;
 	if (known && known->bytes) {
-		core->one_column = known->one_column;
+		core->few_columns = known->few_columns;
 		*engine = KILN_ENGINES;
 		return KILN_ST_OK;
 	}
 	status = kiln_core_decode(core, engine);
 	if (known && status == KILN_ST_OK) {
 		known->bytes = job->program_bytes;
-		known->one_column = core->one_column;
+		known->few_columns = core->few_columns;
 	}
 	return status;
 }

@@ -367,6 +367,27 @@ static uint64_t whole_span(const struct loop *loop, unsigned int loops, uint64_t
 	       (loops == 3 ? (loop[1].n - 1) * (uint64_t)loop[1].dst : 0);
 }
 
+/*
+ * How many pieces of so many bytes lie in each partition of a tile, and nothing else; 0: there is
+ * something else.
+ */
+static uint32_t pieces_of(const struct loop *loop, unsigned int loops, uint64_t row, uint64_t bytes)
+{
+	uint32_t n = loops == 3 ? loop[1].n : 1;
+
+	return n * bytes == row ? n : 0;
+}
+
+static struct tile piece_of(const struct tile *tile, const struct loop *loop, uint32_t i,
+			    uint64_t bytes)
+{
+	struct tile piece = *tile;
+
+	piece.lo += i * loop[1].dst;
+	piece.hi = piece.lo + bytes;
+	return piece;
+}
+
 /* A transient program is about to write there: what it owes from there is paid. */
 static void settle_sources(struct kiln_core *core, uint64_t va, const struct loop *loop,
 			   unsigned int loops, uint32_t esize)
@@ -398,6 +419,7 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	struct tile tile;
 	uint64_t row = esize, run = esize;
 	uint8_t *rows = NULL;
+	uint32_t pieces = 0;	/* of the tile, each of which rows are copied to */
 
 	if (insn->dst.space == KILN_DRAM && !core->transient)
 		kiln_loan_settle(core, NULL);
@@ -430,18 +452,28 @@ enum kiln_status kiln_exec_dma_copy(struct kiln_core *core, struct stream *s,
 	    loop[loops - 1].src == esize && !(insn->flags & KILN_F_ACCUMULATE) &&
 	    !core->time_only && !dst.sbuf != !src.sbuf)
 		rows = whole_rows(core, &dst, &src, loop, loops, run);
+	if (rows)
+		pieces = pieces_of(loop, loops, row, run);
 	if (dst.sbuf) {
 		/* What replaces all of a tile for certain leaves nothing owed there. */
-		if (rows && loops == 2 && run == row)
-			kiln_loan_drop(core, &tile);
+		for (uint32_t i = 0; i < pieces; i++) {
+			struct tile piece = piece_of(&tile, loop, i, run);
+
+			kiln_loan_drop(core, &piece);
+		}
 		kiln_loan_settle(core, &tile);
 		kiln_tile_written(core, &tile);
 	}
 	if (rows && src.sbuf)
 		copy_whole(rows, src.sbuf, loop, loops, run);
-	else if (rows && loops == 2 && run == row && core->one_column && core->loans < LOANS &&
+	else if (pieces && core->few_columns && core->loans + pieces <= LOANS &&
 		 core->ops->matvec_bf16)
-		kiln_loan_take(core, &tile, rows, loop[0].src, src.va);
+		for (uint32_t i = 0; i < pieces; i++) {
+			struct tile piece = piece_of(&tile, loop, i, run);
+
+			kiln_loan_take(core, &piece, rows + i * loop[1].src, loop[0].src,
+				       src.va + i * loop[1].src);
+		}
 	else if (rows)
 		copy_whole(dst.sbuf, rows, loop, loops, run);
 	else if (!core->time_only)

@@ -71,6 +71,25 @@ struct kiln_matvec {
 	bool accumulate;
 };
 
+#define KILN_FEW	16
+
+/*
+ * C of up to KILN_FEW rows, f16 or bf16: packing the moving matrix costs more than to multiply
+ * so little with it. rows (of k) lie pitch bytes apart.
+ */
+struct kiln_few {
+	const uint32_t *a;	/* panels of mr columns as above */
+	size_t a_pitch;
+	const uint8_t *b;
+	size_t pitch;
+	enum kiln_dtype dtype;	/* of b */
+	uint32_t rows;
+	uint32_t m, n;
+	float *c;		/* c[m * c_pitch + n] */
+	size_t c_pitch;		/* floats */
+	bool accumulate;
+};
+
 struct kiln_ops {
 	const char *name;
 	unsigned int mr;
@@ -105,6 +124,8 @@ struct kiln_ops {
 	void (*matmul_f32)(const struct kiln_matmul *mm);
 	/* The same bits as matmul_bf16(); NULL: packing is faster. */
 	void (*matvec_bf16)(const struct kiln_matvec *mv);
+	/* The same bits as packing and matmul; NULL where matvec_bf16 is. */
+	void (*matmul_few)(const struct kiln_few *few);
 
 	/* dst[j][i] = src[i][j], elements of 2 or 4 bytes, pitches in bytes. */
 	void (*transpose16)(void *dst, size_t dst_pitch, const void *src,

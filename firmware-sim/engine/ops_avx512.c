@@ -804,6 +804,96 @@ static void matvec_bf16(const struct kiln_matvec *mv)
 		few(mv, k, left, 0, k || mv->accumulate, true);
 }
 
+/*
+ * rows of C, m of them or one less, by 32 columns. Each row of b is on a page of its own: what
+ * the next 32 columns want is fetched.
+ */
+INLINE void few_block(bool bf16, unsigned int m, const struct kiln_few *few, const uint32_t *a,
+		      float *c, uint32_t rows, uint32_t n, __mmask32 mask)
+{
+	const uint8_t *b = few->b + n * sizeof(uint16_t), *last = b + (few->rows - 1) * few->pitch;
+	const size_t step = (1 + bf16) * few->pitch;
+	const __mmask16 m0 = mask, m1 = mask >> W;
+	__m512 sum[MR][2];
+
+	c += n;
+	for (unsigned int i = 0; i < m; i++) {
+		bool load = few->accumulate && i < rows;
+
+		sum[i][0] = _mm512_maskz_loadu_ps(load ? m0 : 0, c + i * few->c_pitch);
+		sum[i][1] = _mm512_maskz_loadu_ps(load ? m1 : 0, c + i * few->c_pitch + W);
+	}
+#pragma GCC unroll 2
+	for (; b <= last; b += step, a += MR) {
+		static const uint8_t zero[64];
+		__m512i y[2];
+
+		_mm_prefetch((const char *)b + 64, _MM_HINT_T0);
+		if (bf16) {
+			_mm_prefetch((const char *)b + few->pitch + 64, _MM_HINT_T0);
+			interleave((const uint16_t *)b,
+				   (const uint16_t *)(b < last ? b + few->pitch : zero), mask, y);
+		} else {
+			__m512i x = _mm512_maskz_loadu_epi16(mask, b);
+
+			y[0] = _mm512_castps_si512(_mm512_cvtph_ps(_mm512_castsi512_si256(x)));
+			y[1] = _mm512_castps_si512(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1)));
+		}
+#pragma GCC unroll 16
+		for (unsigned int i = 0; i < 2 * m; i++) {
+			__m512 *to = &sum[i / 2][i % 2];
+			__m512i x = _mm512_set1_epi32(a[i / 2]);
+
+			if (bf16)
+				*to = _mm512_dpbf16_ps(*to, (__m512bh)x, (__m512bh)y[i % 2]);
+			else
+				*to = _mm512_fmadd_ps(_mm512_castsi512_ps(x),
+						      _mm512_castsi512_ps(y[i % 2]), *to);
+		}
+	}
+	for (unsigned int i = 0; i < m && i < rows; i++) {
+		_mm512_mask_storeu_ps(c + i * few->c_pitch, m0, quiet(sum[i][0]));
+		_mm512_mask_storeu_ps(c + i * few->c_pitch + W, m1, quiet(sum[i][1]));
+	}
+}
+
+/* A panel of a by 32 columns of b */
+INLINE void few_panel(bool bf16, const struct kiln_few *few, uint32_t m, uint32_t n,
+		      __mmask32 mask)
+{
+	const uint32_t *a = few->a + m / MR * few->a_pitch;
+	uint32_t rows = few->m - m < MR ? few->m - m : MR;
+	float *c = few->c + m * few->c_pitch;
+
+	if (rows > 6)
+		few_block(bf16, 8, few, a, c, rows, n, mask);
+	else if (rows > 4)
+		few_block(bf16, 6, few, a, c, rows, n, mask);
+	else if (rows > 2)
+		few_block(bf16, 4, few, a, c, rows, n, mask);
+	else
+		few_block(bf16, 2, few, a, c, rows, n, mask);
+}
+
+INLINE void few_of(bool bf16, const struct kiln_few *few)
+{
+	uint32_t n = 0, m;
+
+	for (; n + 32 <= few->n; n += 32)
+		for (m = 0; m < few->m; m += MR)
+			few_panel(bf16, few, m, n, ~0u);
+	for (m = 0; n < few->n && m < few->m; m += MR)
+		few_panel(bf16, few, m, n, (1u << (few->n - n)) - 1);
+}
+
+static void matmul_few(const struct kiln_few *few)
+{
+	if (few->dtype == KILN_BF16)
+		few_of(true, few);
+	else
+		few_of(false, few);
+}
+
 static void matmul_f32(const struct kiln_matmul *mm)
 {
 	matmul(false, mm);
@@ -908,6 +998,7 @@ const struct kiln_ops kiln_ops_avx512 = {
 	.matmul_bf16 = matmul_bf16,
 	.matmul_f32 = matmul_f32,
 	.matvec_bf16 = matvec_bf16,
+	.matmul_few = matmul_few,
 	.transpose16 = transpose16,
 	.transpose32 = transpose32,
 };

@@ -237,6 +237,36 @@ static void matvec_bf16(const struct kiln_matvec *mv)
 	}
 }
 
+static void matmul_few(const struct kiln_few *few)
+{
+	bool bf16 = few->dtype == KILN_BF16;
+
+	for (uint32_t m = 0; m < few->m; m++) {
+		const uint32_t *a = few->a + m / MR * few->a_pitch + m % MR;
+
+		for (uint32_t n = 0; n < few->n; n++) {
+			float *c = few->c + m * few->c_pitch + n;
+			float sum = few->accumulate ? *c : 0;
+
+			for (uint32_t k = 0; k < few->rows; k += 1 + bf16) {
+				const uint8_t *b = few->b + k * few->pitch + n * sizeof(uint16_t);
+				uint32_t x = a[k / (1 + bf16) * MR];
+				float y = kiln_load_one(b, few->dtype), odd = 0;
+
+				if (!bf16) {
+					sum = fmaf(from_bits(x), y, sum);
+					continue;
+				}
+				if (k + 1 < few->rows)
+					odd = kiln_load_one(b + few->pitch, KILN_BF16);
+				sum = fma_flush(from_bits(x & 0xffff0000), odd, sum);
+				sum = fma_flush(from_bits(x << 16), y, sum);
+			}
+			*c = sum != sum ? NAN : sum;
+		}
+	}
+}
+
 static void matmul_f32(const struct kiln_matmul *mm)
 {
 	for (uint32_t m = 0; m < mm->m; m++) {
@@ -291,6 +321,7 @@ const struct kiln_ops kiln_ops_ref = {
 	.matmul_bf16 = matmul_bf16,
 	.matmul_f32 = matmul_f32,
 	.matvec_bf16 = matvec_bf16,
+	.matmul_few = matmul_few,
 	.transpose16 = transpose16,
 	.transpose32 = transpose32,
 };

@@ -90,9 +90,9 @@ struct stationary {
 
 /*
  * A tile in SBUF whose bytes are still only where DMA was to fetch them. It is
- * copied when anybody looks at it but a matmul with one stationary column,
- * which reads it where it is: to copy a matrix that is used once costs more
- * than to multiply it. Nobody can tell the difference: loans end with the job,
+ * copied when anybody looks at it but a transpose, or a matmul with few stationary
+ * columns, which read it where it is: to copy a matrix that is used once costs
+ * more than to multiply it. Nobody can tell the difference: loans end with the job,
  * before a translation is given up, and before a DMA writes device memory, which
  * is all that others can see of a program. Only who writes the source while the
  * program runs may find more than one of its states in a tile; nothing says
@@ -114,7 +114,7 @@ struct loan {
 struct known {
 	uint64_t from;			/* its device address */
 	uint32_t bytes;			/* 0: none */
-	bool one_column;		/* as core->one_column */
+	bool few_columns;		/* as core->few_columns */
 };
 
 struct kiln_core {
@@ -160,7 +160,7 @@ struct kiln_core {
 	struct loan loan[LOANS];
 	uint32_t loans;			/* of them in use */
 	uint64_t lent;			/* bytes in this job */
-	bool one_column;		/* so are all stationary matrices of this program */
+	bool few_columns;		/* KILN_FEW at most has each stationary matrix of this program */
 	/*
 	 * Matmuls with one column that stand side by side are one walk over the
 	 * rows: it is put off until something else than a matmul comes.

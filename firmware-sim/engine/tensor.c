@@ -340,6 +340,13 @@ static void matvec(struct kiln_core *core, const uint32_t *stationary, struct ti
 	};
 }
 
+/* A moving matrix that is not worth packing */
+static bool is_few(const struct kiln_core *core, const struct tile *src, uint32_t columns)
+{
+	return columns <= KILN_FEW && core->few_columns && core->ops->matmul_few &&
+	       (src->dtype == KILN_F16 || src->dtype == KILN_BF16) && tile_contiguous(src);
+}
+
 /* A row of sums, where it does not lie as the kernels want it. */
 static void load_row(const struct kiln_core *core, const struct tile *tile, uint32_t p, float *to)
 {
@@ -385,10 +392,22 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 		return KILN_ST_OK;
 	}
 	kiln_matvec_settle(core);
+	mm.rows = packed_rows(src.partitions, src.dtype) << twice;
+	if (is_few(core, &src, dst.partitions) && !twice && in_place) {
+		if (core->loans)
+			kiln_loan_follow(core, &src);
+		core->ops->matmul_few(&(struct kiln_few){
+			.a = mm.a, .a_pitch = panel_pitch(mm.rows, core->ops->mr),
+			.b = src.base, .pitch = src.pitch, .dtype = src.dtype,
+			.rows = src.partitions, .m = dst.partitions, .n = dst.count,
+			.c = (float *)dst.base, .c_pitch = dst.pitch / sizeof(float),
+			.accumulate = insn->flags & KILN_F_ACCUMULATE,
+		});
+		return KILN_ST_OK;
+	}
 	if (core->loans)
 		kiln_loan_settle(core, &src);
 
-	mm.rows = packed_rows(src.partitions, src.dtype) << twice;
 	mm.a_pitch = panel_pitch(mm.rows, core->ops->mr);
 	if (needs_no_packing(&src)) {
 		mm.b = (const uint32_t *)src.base;
@@ -425,7 +444,7 @@ enum kiln_status kiln_exec_transpose(struct kiln_core *core, struct stream *s,
 				     const struct kiln_insn *insn)
 {
 	struct tile dst, src;
-	enum kiln_status status = kiln_tile(core, s, &insn->src[0], &src);
+	enum kiln_status status = kiln_tile_place(core, s, &insn->src[0], &src);
 	uint8_t *in, *out = (uint8_t *)core->out;
 	size_t in_pitch, out_pitch;
 
@@ -436,6 +455,8 @@ enum kiln_status kiln_exec_transpose(struct kiln_core *core, struct stream *s,
 	if (status != KILN_ST_OK)
 		return status;
 
+	if (core->loans)
+		kiln_loan_follow(core, &src);
 	in = src.base;
 	in_pitch = src.pitch;
 	if (!tile_contiguous(&src)) {

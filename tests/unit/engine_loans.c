@@ -16,32 +16,36 @@ static uint32_t pick(uint32_t n)
 	return rng() % n;
 }
 
-/* A tile of bf16, whole lines or not. */
+static enum kiln_dtype type;	/* of all that a program multiplies */
+
+/* A tile, whole lines or not. */
 static struct kiln_operand some_tile(enum kiln_space space, unsigned int partitions)
 {
 	uint32_t n = pick(4) ? 128u << pick(3) : 1 + pick(512);
 	uint32_t room = SPAN / 2 - n + 1;
 	uint32_t addr = pick(4) ? room / 128 * pick(2) * 128 : pick(room);
 
-	return tile_at(space, KILN_BF16, 0, partitions, addr * 2, n);
+	return tile_at(space, type, 0, partitions, addr * 2, n);
 }
 
 static struct kiln_operand some_rows(void)
 {
-	return dram_at(KILN_BF16, 1, (pick(4) ? pick(4) * 256 : pick(700)) * 2 +
+	return dram_at(type, 1, (pick(4) ? pick(4) * 256 : pick(700)) * 2 +
 		       pick(16) * PITCH * 2, PITCH, 1);
 }
 
 /* What a program does is the same for all machines; k: the partitions of all matrices. */
 static void some_program(struct prog *p, unsigned int k)
 {
+	uint32_t columns = pick(2) ? 1 : 1 + pick(20);	/* of stationary matrices */
 	struct kiln_insn *insn;
 
+	type = pick(2) ? KILN_BF16 : KILN_F16;
 	memset(p, 0, sizeof(*p));
 	for (unsigned int e = 0; e < KILN_ENGINES; e++)
 		movi(p, e, 1, ROWS);
 	insn = emit(p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
-	insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, k, SPAN, 1);
+	insn->src[0] = tile_at(KILN_SBUF, type, 0, k, SPAN, columns);
 	for (unsigned int i = 0; i < 60; i++) {
 		/* Nobody waits for DMA: on Tensor it comes between the matmuls. */
 		enum kiln_engine loader = pick(2) ? KILN_TENSOR : pick(KILN_ENGINES);
@@ -50,11 +54,26 @@ static void some_program(struct prog *p, unsigned int k)
 		if (!pick(120)) {	/* some of its rows are there, and then none */
 			insn = emit(p, loader, KILN_OP_DMA_COPY);
 			insn->dst = some_tile(KILN_SBUF, 128);
-			insn->src[0] = dram_at(KILN_BF16, 1, TABLES - ROWS - 64 * PITCH * 2, PITCH, 1);
+			insn->src[0] = dram_at(type, 1, TABLES - ROWS - 64 * PITCH * 2, PITCH, 1);
 			continue;
 		}
-		switch (pick(10)) {
+		switch (pick(12)) {
 		case 0:
+			insn = emit(p, loader, KILN_OP_DMA_COPY);
+			insn->dst = some_tile(KILN_SBUF, parts);
+			insn->src[0] = some_rows();
+			if (insn->dst.size[0] % 2)
+				break;
+			/* In two pieces, side by side or not */
+			insn->dst.ndim = 2;
+			insn->dst.size[0] = 2;
+			insn->dst.size[1] = some_tile(KILN_SBUF, 1).size[0] / 2 + 1;
+			insn->dst.addr = 0;
+			insn->dst.stride[0] = pick(3) ? SPAN / 4 : insn->dst.size[1];
+			insn->dst.stride[1] = 1;
+			insn->src[0].dram.step[1] = pick(3) ? 600 : insn->dst.size[1];
+			insn->src[0].dram.step[2] = 1;
+			break;
 		case 1:
 		case 2:
 			insn = emit(p, loader, KILN_OP_DMA_COPY);
@@ -72,8 +91,9 @@ static void some_program(struct prog *p, unsigned int k)
 			break;
 		case 4:
 			insn = emit(p, KILN_TENSOR, KILN_OP_LOAD_STATIONARY);
-			insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, k,
-					       (pick(4) ? SPAN + 64 * pick(4) : pick(SPAN / 2) * 2), 1);
+			insn->src[0] = tile_at(KILN_SBUF, type, 0, k,
+					       (pick(4) ? SPAN + 64 * pick(4) : pick(SPAN / 2) * 2),
+					       columns);
 			break;
 		case 5:
 			insn = emit(p, KILN_VECTOR, KILN_OP_TENSOR_COPY);
@@ -86,7 +106,15 @@ static void some_program(struct prog *p, unsigned int k)
 		case 6:
 			insn = emit(p, KILN_SCALAR, KILN_OP_TENSOR_COPY);
 			insn->src[0] = tile_at(KILN_PSUM, KILN_F32, 0, 1, 2048 * pick(8), 256);
-			insn->dst = tile_at(KILN_SBUF, KILN_BF16, 0, 1, pick(SPAN / 2 - 256) * 2, 256);
+			insn->dst = tile_at(KILN_SBUF, type, 0, 1, pick(SPAN / 2 - 256) * 2, 256);
+			break;
+		case 7:
+			insn = emit(p, KILN_TENSOR, KILN_OP_TRANSPOSE);
+			insn->src[0] = some_tile(KILN_SBUF, parts);
+			if (insn->src[0].size[0] > 128)
+				insn->src[0].size[0] = 128;
+			insn->dst = tile_at(KILN_PSUM, type, 0, insn->src[0].size[0], 2048 * pick(8),
+					    parts);
 			break;
 		default:	/* side by side, or wherever */
 			for (unsigned int bank = pick(8), n = 1 + pick(4), at = 0; n--; bank++) {
@@ -95,8 +123,9 @@ static void some_program(struct prog *p, unsigned int k)
 				if (at + cols > SPAN / 2)
 					at = SPAN / 2 - cols;
 				insn = emit(p, KILN_TENSOR, KILN_OP_MATMUL);
-				insn->src[0] = tile_at(KILN_SBUF, KILN_BF16, 0, k, at * 2, cols);
-				insn->dst = tile_at(KILN_PSUM, KILN_F32, 0, 1, 2048 * (bank % 8), cols);
+				insn->src[0] = tile_at(KILN_SBUF, type, 0, k, at * 2, cols);
+				insn->dst = tile_at(KILN_PSUM, KILN_F32, 0, columns, 2048 * (bank % 8),
+						    cols);
 				insn->flags = pick(3) ? KILN_F_ACCUMULATE : 0;
 				at += cols;
 				if (p->count[KILN_TENSOR] > PROG_MAX - 8)
@@ -123,10 +152,12 @@ static void fill_machine(struct machine *m, uint64_t seed)
 			memcpy(sbuf_at(m, p, 2 * i), &x, 2);
 		}
 	}
-	for (uint32_t i = 0; i < 4096; i++) {
-		float x = rng_float();
+	for (unsigned int p = 0; p < 20; p++) {
+		for (uint32_t i = 0; i < 4096; i++) {
+			float x = rng_float();
 
-		memcpy(psum_at(m, 0, 4 * i), &x, 4);
+			memcpy(psum_at(m, p, 4 * i), &x, 4);
+		}
 	}
 }
 
@@ -142,9 +173,11 @@ static bool same_machines(struct machine *a, struct machine *b)
 			return false;
 		}
 	}
-	if (memcmp(psum_at(a, 0, 0), psum_at(b, 0, 0), 16384)) {
-		printf("# PSUM differs\n");
-		return false;
+	for (unsigned int p = 0; p < 128; p++) {
+		if (memcmp(psum_at(a, p, 0), psum_at(b, p, 0), 16384)) {
+			printf("# PSUM differs in partition %u\n", p);
+			return false;
+		}
 	}
 	return true;
 }
@@ -220,7 +253,7 @@ static void test_lending(const struct kiln_ops *ops)
 	fill_machine(m, 5);
 	load_and_multiply(m, ops);
 	ok(!m->core->loans && tile_is_there(m), "not known to be used once: a tile is copied");
-	m->core->one_column = true;
+	m->core->few_columns = true;
 	fill_machine(m, 7);
 	load_and_multiply(m, ops);
 	ok(m->core->loans == 1 && m->core->matvec.n && !tile_is_there(m), "else it is owed");

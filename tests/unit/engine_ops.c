@@ -363,6 +363,63 @@ static void test_matvec(const struct kiln_ops *ops)
 	ok(good, "%s: matrix times vector", ops->name);
 }
 
+/* A few rows of C from a matrix as it lies: the bits of a packed one. */
+static void test_few(const struct kiln_ops *ops)
+{
+	static uint16_t b[128 * 524];
+	static float one[KILN_FEW * 524], two[KILN_FEW * 524], wide[524];
+	static uint32_t panels[17 * 128 * KILN_PANEL];
+	bool good = true;
+
+	for (int round = 0; ops->matmul_few && round < 400 && good; round++) {
+		uint32_t k = rng() % 128 + 1, n = rng() % 512 + 1, m = rng() % KILN_FEW + 1;
+		bool bf16 = round & 1;
+		uint32_t rows = bf16 ? (k + 1) / 2 : k, pitch = n + rng() % 4, c_pitch = n + rng() % 8;
+		int kind = round % 5;
+		struct kiln_few few = { .a = pack_a, .a_pitch = (rows + 1) * ops->mr,
+					.b = (const uint8_t *)b, .pitch = pitch * 2,
+					.dtype = bf16 ? KILN_BF16 : KILN_F16,
+					.rows = k, .m = m, .n = n, .c = one, .c_pitch = c_pitch,
+					.accumulate = round & 2 };
+		struct kiln_matmul mm = { .a = other_a, .b = panels, .a_pitch = rows * kiln_ops_ref.mr,
+					  .b_pitch = rows * KILN_PANEL, .b_step = KILN_PANEL, .rows = rows,
+					  .m = m, .n = n, .c = two, .pitch = c_pitch,
+					  .accumulate = round & 2 };
+
+		for (uint32_t i = 0; i < rows; i++)
+			for (uint32_t j = 0; j < m; j++) {
+				uint32_t v = bf16 ? any_bf16(kind) :
+					     kind < 3 ? any_bits() : float_bits(rng_float());
+
+				if (bf16 && 2 * i + 1 < k)
+					v |= (uint32_t)any_bf16(kind) << 16;
+				pack_a[j / ops->mr * few.a_pitch + i * ops->mr + j % ops->mr] = v;
+				other_a[j / kiln_ops_ref.mr * mm.a_pitch + i * kiln_ops_ref.mr +
+					j % kiln_ops_ref.mr] = v;
+			}
+		for (uint32_t i = 0; i < k; i++)
+			for (uint32_t j = 0; j < n; j++)
+				b[i * pitch + j] = bf16 ? any_bf16(kind) :
+					kind < 3 ? rng() : 0x3000 | (rng() & 0x8fff);
+		for (uint32_t i = 0; i < rows; i++) {
+			if (!bf16)
+				kiln_ops_ref.load(wide, &b[i * pitch], n, KILN_F16);
+			for (uint32_t j = 0; j < n; j++)
+				panels[j / KILN_PANEL * mm.b_pitch + i * KILN_PANEL + j % KILN_PANEL] =
+					!bf16 ? float_bits(wide[j]) : b[2 * i * pitch + j] |
+					(2 * i + 1 < k ? (uint32_t)b[(2 * i + 1) * pitch + j] << 16 : 0);
+		}
+		for (uint32_t j = 0; j < sizeof(one) / sizeof(*one); j++)
+			one[j] = two[j] = bits_float(any_bits());
+		ops->matmul_few(&few);
+		(bf16 ? kiln_ops_ref.matmul_bf16 : kiln_ops_ref.matmul_f32)(&mm);
+		good &= same_bytes(one, two, sizeof(one));
+		if (!good)
+			printf("# k %u m %u n %u kind %d\n", k, m, n, kind);
+	}
+	ok(good, "%s: a few rows times a matrix", ops->name);
+}
+
 static void test_moves(const struct kiln_ops *ops)
 {
 	static uint8_t src[128 * 520], dst[128 * 520], expect[128 * 520];
@@ -537,6 +594,7 @@ int main(void)
 		test_matmul(ops, true);
 		test_matmul(ops, false);
 		test_matvec(ops);
+		test_few(ops);
 		test_moves(ops);
 	}
 	return done();
