@@ -235,6 +235,68 @@ static void check_pack(enum kiln_type from, enum kiln_type type, const uint32_t 
 	   by_index ? " by index" : "", (unsigned long long)outcome.result.cycles);
 }
 
+/*
+ * Into blocks whose scales are searched for: what comes back misses no more of the squares than
+ * the bits of the type let one expect of normal values. A row is of one value, which only the
+ * types with a minimum, or a level at the end, have exactly; the first block is zeros.
+ */
+static void check_searched(enum kiln_type from, enum kiln_type type, const uint32_t dim[4], double most)
+{
+	uint32_t per = block_elements(type), size = block_bytes(type);
+	struct kiln_tensor src, dst = { .type = type };
+	struct outcome outcome = { 0 };
+	struct nmse nmse = { 0 };
+	bool good;
+
+	start_case();
+	src = tensor_of(from, dim, orders[0], 0, 1);
+	fill_normal(&src, 2);
+	EACH(at, dim)
+		if (!at[0] && !at[1] && at[2] < 2 && at[3] < per)
+			set_value(&src, at, at[2] ? -1.5 : 0);
+	dst.addr = room.addr + used;
+	memcpy(dst.dim, dim, sizeof(dst.dim));
+	used += count_of(&src) / per * size + 256;
+	memset(bytes_at(dst.addr), 0xa5, count_of(&src) / per * size + 256);
+	upload_room();
+	good = !run_case(kiln_copy(ops, &src, &dst, on_done, &outcome), &outcome);
+	if (good)
+		EACH(at, dim) {
+			uint64_t n = ((uint64_t)(at[0] * dim[1] + at[1]) * dim[2] + at[2]) * dim[3] + at[3];
+			const uint8_t *b = after + (dst.addr - room.addr) + n / per * size;
+			double x = value_of(&src, at), got = block_element(type, b, n % per);
+			bool first = !at[0] && !at[1] && at[2] < 2 && at[3] < per;
+
+			nmse_add(&nmse, got, x);
+			if (good && first && fabs(got - x) > 0.03) {
+				printf("# element %u of a block of %g: got %.9g\n", at[3], x, got);
+				good = false;
+			}
+		}
+	good = good && nmse_good(&nmse, most);
+	for (uint64_t i = 0; good && i < 256; i++)
+		good = after[dst.addr - room.addr + count_of(&src) / per * size + i] == 0xa5;
+	ok(good, "%s %s into %s, %llu cycles", any_type_name(from), shape_text(&src), any_type_name(type),
+	   (unsigned long long)outcome.result.cycles);
+}
+
+static void searches(void)
+{
+	static const struct {
+		enum kiln_type type;
+		double most;
+	} to[] = {
+		{ KILN_TYPE_Q2_K, 0.09 }, { KILN_TYPE_Q3_K, 0.03 }, { KILN_TYPE_Q4_K, 0.006 },
+		{ KILN_TYPE_Q5_K, 0.0015 }, { KILN_TYPE_Q6_K, 0.0004 }, { KILN_TYPE_IQ4_XS, 0.007 },
+	};
+	unsigned int i;
+
+	for (i = 0; i < 6; i++) {
+		check_searched(KILN_TYPE_F32, to[i].type, (uint32_t[]) { 2, 3, 4, 256 }, to[i].most);
+		check_searched(KILN_TYPE_BF16, to[i].type, (uint32_t[]) { 1, 1, 140, 768 }, to[i].most);
+	}
+}
+
 static void packs(void)
 {
 	static const enum kiln_type to[] = { KILN_TYPE_Q8_0, KILN_TYPE_Q4_0, KILN_TYPE_Q4_1, KILN_TYPE_Q5_0,
@@ -303,7 +365,7 @@ static void bad_arguments(void)
 	refused(kiln_copy(NULL, &a, &b, NULL, NULL), -EINVAL, "no ops");
 	refused(kiln_copy(ops, &a, NULL, NULL, NULL), -EINVAL, "no description");
 	t = b, t.type = 99, refused(kiln_copy(ops, &a, &t, NULL, NULL), -ENOTSUP, "type 99");
-	t = b, t.type = KILN_TYPE_Q4_K, refused(kiln_copy(ops, &a, &t, NULL, NULL), -ENOTSUP, "41");
+	t = b, t.type = KILN_TYPE_IQ2_S, refused(kiln_copy(ops, &a, &t, NULL, NULL), -ENOTSUP, "52");
 	t = b, t.addr += 2, refused(kiln_copy(ops, &a, &t, NULL, NULL), -EINVAL, "dst is at");
 	t = a, t.addr = 0, refused(kiln_copy(ops, &t, &b, NULL, NULL), -EINVAL, "src is at");
 	t = b, t.dim[2] = 4, refused(kiln_copy(ops, &a, &t, NULL, NULL), -EINVAL, "into [1, 2, 4, 64]");
@@ -326,6 +388,7 @@ int main(void)
 	repeats();
 	quantised();
 	packs();
+	searches();
 	windows(KILN_TYPE_F32);
 	windows(KILN_TYPE_F16);
 	bad_arguments();

@@ -376,7 +376,7 @@ int kiln_glu(struct kiln_ops *ops, const struct kiln_glu *glu, kiln_done_fn done
  *
  * Types: any to itself; F32, BF16 and F16 to each other, from and to I32 (to nearest
  * even); from a quantised type to F32, BF16 and F16, and from these, as ggml does,
- * to all but Q2_K to Q6_K, IQ4_XS and IQ1 to IQ3.
+ * to all but IQ1 to IQ3.
  *
  * done as of kiln_matmul().
  *

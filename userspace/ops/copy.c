@@ -181,7 +181,7 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 	a = *src;
 	b = *dst;
 	if (!pair_known(a.type, b.type))
-		return kiln_error(-ENOTSUP, "copy: from type %d to type %d: F32, BF16, F16 and I32 to each other, quantised ones to F32, BF16 and F16, these to all of them but Q2_K to Q6_K, IQ4_XS and IQ1 to IQ3, or the same type",
+		return kiln_error(-ENOTSUP, "copy: from type %d to type %d: F32, BF16, F16 and I32 to each other, quantised ones to F32, BF16 and F16, these to all of them but IQ1 to IQ3, or the same type",
 				  (int)a.type, (int)b.type);
 	err = nd_tensor("copy", "src", &a);
 	if (!err)
@@ -209,7 +209,7 @@ int kiln_copy(struct kiln_ops *ops, const struct kiln_tensor *src, const struct 
 		copy.nd.unit[0] = a.stride[3];
 		copy.nd.unit[1] = b.stride[3];
 		copy.nd.scratch = block.elements * (a.type == b.type ? 0 : quantised(a.type) ?
-						    DEQUANT_SCRATCH : QUANT_SCRATCH);
+						    DEQUANT_SCRATCH : quant_scratch(b.type));
 	}
 	for (d = 0; d < COPY_DIMS; d++) {
 		count[0] *= a.dim[d];

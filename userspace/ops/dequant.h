@@ -36,11 +36,14 @@ void dequantise(struct kiln_asm *as, const struct dequant *dq);
 /* Types that can be made. */
 static inline bool quantisable(enum kiln_type type)
 {
-	return (type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_MXFP4) ||
-		(type >= KILN_TYPE_TQ1_0 && type <= KILN_TYPE_NVFP4);
+	return type >= KILN_TYPE_Q4_0 && type <= KILN_TYPE_NVFP4;
 }
 
-#define QUANT_SCRATCH	4	/* fp32 values for each element */
+/* fp32 values for each element; groups that search for their scales want more */
+static inline uint32_t quant_scratch(enum kiln_type type)
+{
+	return type >= KILN_TYPE_Q2_K && type <= KILN_TYPE_IQ4_XS ? 9 : 4;
+}
 
 /* The other way round: src_type elements to blocks. */
 struct quant {

@@ -3,77 +3,7 @@
  * Elements become quantised blocks, by Vector: the steps of ggml's own quantisation, so
  * that the same blocks come out. (dequant.c says what lies where.)
  */
-#include <string.h>
-
-#include "dequant.h"
-
-struct gen {
-	struct kiln_asm *as;
-	const struct quant *qu;
-	uint32_t n, per, bytes;		/* blocks, elements and bytes of one */
-	uint32_t value, other, digit;	/* scratch, fp32 and bytes for each element */
-	uint32_t low, high, scale, inverse;	/* fp32 for each block */
-};
-
-static struct kiln_operand at(const struct gen *g, struct kiln_operand op)
-{
-	return kiln_at(op, g->qu->reg);
-}
-
-/* [blocks, n] with steps in elements */
-static struct kiln_operand tile(const struct gen *g, enum kiln_dtype type, uint32_t addr, int pitch,
-				uint32_t n, int step)
-{
-	return at(g, kiln_tile2(KILN_SBUF, type, 0, g->qu->p, addr, g->n, pitch, n, step));
-}
-
-static struct kiln_operand all(const struct gen *g, enum kiln_dtype type, uint32_t addr)
-{
-	return tile(g, type, addr, g->per, g->per, 1);
-}
-
-static struct kiln_operand source(const struct gen *g)
-{
-	return all(g, g->qu->src_type, g->qu->src);
-}
-
-/* One value a block; and for each of n elements again */
-static struct kiln_operand each(const struct gen *g, uint32_t addr)
-{
-	return at(g, kiln_tile1(KILN_SBUF, KILN_F32, 0, g->qu->p, addr, g->n));
-}
-
-static struct kiln_operand spread(const struct gen *g, uint32_t addr)
-{
-	return tile(g, KILN_F32, addr, 1, g->per, 0);
-}
-
-/* A field of the blocks */
-static struct kiln_operand field(const struct gen *g, enum kiln_dtype type, uint32_t byte,
-				 uint32_t n)
-{
-	return tile(g, type, g->qu->dst + byte, g->bytes / kiln_dtype_bytes(type), n, 1);
-}
-
-static void one(const struct gen *g, struct kiln_operand dst, struct kiln_operand src,
-		enum kiln_alu func, float s0, enum kiln_alu func1, float s1)
-{
-	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, dst, src, func, kiln_const(s0), func1,
-			       kiln_const(s1), 0);
-}
-
-static void two(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
-		enum kiln_alu func, struct kiln_operand b)
-{
-	kiln_asm_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, b);
-}
-
-static void three(const struct gen *g, struct kiln_operand dst, struct kiln_operand a,
-		  enum kiln_alu func, float s0, enum kiln_alu func1, struct kiln_operand b)
-{
-	kiln_asm_scalar_tensor_tensor(g->as, KILN_VECTOR, dst, a, func, kiln_const(s0), func1, b,
-				      0);
-}
+#include "quant.h"
 
 /* ----------------------------------------------------------------- scales -- */
 
@@ -163,11 +93,8 @@ static void greatest(const struct gen *g)
 	kiln_asm_tensor_reduce(g->as, each(g, g->scale), KILN_ALU_MAX, value, false);
 }
 
-/*
- * The first of those that are farthest from 0, times factor. Its sign is that of a sum of
- * all of them, each weighing half of the one before.
- */
-static void signed_scale(const struct gen *g, float factor)
+/* Its sign is that of a sum of all of them, each weighing half of the one before. */
+void quant_farthest(const struct gen *g, float factor)
 {
 	struct kiln_operand value = all(g, KILN_F32, g->value), other = all(g, KILN_F32, g->other);
 	struct kiln_operand weight = all(g, KILN_F32, g->digit), sign = each(g, g->low);
@@ -256,14 +183,13 @@ static void pack_fifth(const struct gen *g, uint32_t byte)
 						4, 8, 8, 1)), false);
 }
 
-/* Four planes of 32, twice: two bits each */
-static void pack_pairs(const struct gen *g)
+void quant_pairs(const struct gen *g, uint32_t byte)
 {
 	uint32_t half, i;
 
 	for (half = 0; half < 2; half++)
 		for (i = 0; i < 4; i++) {
-			struct kiln_operand bytes = field(g, KILN_U8, 32 * half, 32);
+			struct kiln_operand bytes = field(g, KILN_U8, byte + 32 * half, 32);
 			struct kiln_operand plane = tile(g, KILN_U8, g->digit + 128 * half + 32 * i,
 							 256, 32, 1);
 
@@ -287,9 +213,8 @@ static void ternary(const struct gen *g, uint32_t scale_at)
 	three(g, all(g, KILN_U8, g->digit), value, KILN_ALU_GE, 0.5f, KILN_ALU_ADD, other);
 }
 
-/* n digits that lie step apart, those of the first plane, become bytes; each has as many bits. */
-static void pack_planes(const struct gen *g, uint32_t byte, uint32_t n, uint32_t planes, uint32_t step,
-			uint32_t apart)
+void quant_planes(const struct gen *g, uint32_t byte, uint32_t n, uint32_t planes, uint32_t step,
+		  uint32_t apart)
 {
 	struct kiln_operand bytes = field(g, KILN_U8, byte, n);
 	uint32_t i;
@@ -357,18 +282,6 @@ static void nearest_fp4(const struct gen *g)
 	one(g, value, source(g), KILN_ALU_LT, 0, KILN_ALU_MULTIPLY, 8);
 	three(g, value, other, KILN_ALU_GT, 0, KILN_ALU_MULTIPLY, value);
 	two(g, all(g, KILN_U8, g->digit), other, KILN_ALU_ADD, value);
-}
-
-/* (src >> shift) & mask */
-static void bits(const struct gen *g, struct kiln_operand dst, struct kiln_operand src, uint32_t shift,
-		 uint32_t mask)
-{
-	struct kiln_scalar by = kiln_const(0), with = kiln_const(0);
-
-	memcpy(&by.imm, &shift, 4);
-	memcpy(&with.imm, &mask, 4);
-	kiln_asm_tensor_scalar(g->as, KILN_VECTOR, dst, src, KILN_ALU_RIGHT_SHIFT, by,
-			       KILN_ALU_BITWISE_AND, with, 0);
 }
 
 /* The same value as bits */
@@ -454,7 +367,7 @@ static void iq4_nl(const struct gen *g)
 	uint32_t places = g->inverse + 4 * g->n, i;
 	struct kiln_operand place = all(g, KILN_U8, places);
 
-	signed_scale(g, -1 / 127.0f);
+	quant_farthest(g, -1 / 127.0f);
 	take_scale(g, 0);
 	two(g, value, source(g), KILN_ALU_MULTIPLY, spread(g, g->inverse));
 	kiln_asm_memset(g->as, KILN_VECTOR, other, table[0]);
@@ -493,7 +406,7 @@ static void q1_0(const struct gen *g)
 	kiln_asm_tensor_copy(g->as, KILN_VECTOR, field(g, KILN_F16, 0, 1),
 			     tile(g, KILN_F32, g->scale, 1, 1, 1));
 	one(g, all(g, KILN_U8, g->digit), source(g), KILN_ALU_GE, 0, KILN_ALU_BYPASS, 0);
-	pack_planes(g, 2, 16, 8, 8, 1);
+	quant_planes(g, 2, 16, 8, 8, 1);
 }
 
 void quantise(struct kiln_asm *as, const struct quant *qu)
@@ -502,6 +415,7 @@ void quantise(struct kiln_asm *as, const struct quant *qu)
 	uint32_t n = qu->blocks * block.elements;
 	struct gen gen = {
 		.as = as, .qu = qu, .n = qu->blocks, .per = block.elements, .bytes = block.bytes,
+		.src_type = qu->src_type, .src = qu->src,
 		.value = qu->tmp, .other = qu->tmp + 4 * n, .digit = qu->tmp + 8 * n,
 		.low = qu->tmp + 12 * n, .high = qu->tmp + 12 * n + 4 * qu->blocks,
 		.scale = qu->tmp + 12 * n + 8 * qu->blocks,
@@ -518,13 +432,13 @@ void quantise(struct kiln_asm *as, const struct quant *qu)
 		two(g, field(g, KILN_I8, 2, 32), source(g), KILN_ALU_MULTIPLY, spread(g, g->low));
 		break;
 	case KILN_TYPE_Q4_0:
-		signed_scale(g, -1.0f / 8);
+		quant_farthest(g, -1.0f / 8);
 		take_scale(g, 0);
 		symmetric(g, 8.5f, 15);
 		pack_halves(g, 2);
 		break;
 	case KILN_TYPE_Q5_0:
-		signed_scale(g, -1.0f / 16);
+		quant_farthest(g, -1.0f / 16);
 		take_scale(g, 0);
 		symmetric(g, 16.5f, 31);
 		pack_fifth(g, 2);
@@ -553,14 +467,17 @@ void quantise(struct kiln_asm *as, const struct quant *qu)
 		break;
 	case KILN_TYPE_Q2_0:
 		ternary(g, 0);
-		pack_planes(g, 2, 16, 4, 4, 1);
+		quant_planes(g, 2, 16, 4, 4, 1);
 		break;
 	case KILN_TYPE_TQ1_0:
 		tq1_0(g);
 		break;
-	default:	/* TQ2_0 */
+	case KILN_TYPE_TQ2_0:
 		ternary(g, 64);
-		pack_pairs(g);
+		quant_pairs(g, 0);
+		break;
+	default:
+		quant_searched(g);
 		break;
 	}
 }

@@ -112,7 +112,7 @@ static int set_blocks(const char *op, struct by_index *by, struct kiln_tensor *x
 	out->dim[3] /= block.elements;
 	by->nd.unit[X] = x->stride[3] = with == x ? block.bytes : block.elements;
 	by->nd.unit[out_tensor] = out->stride[3] = with == x ? block.elements : block.bytes;
-	by->nd.scratch = block.elements * (with == x ? DEQUANT_SCRATCH : QUANT_SCRATCH);
+	by->nd.scratch = block.elements * (with == x ? DEQUANT_SCRATCH : quant_scratch(out->type));
 	return 0;
 }
 
@@ -229,7 +229,7 @@ int kiln_set_rows(struct kiln_ops *ops, const struct kiln_set_rows *set, kiln_do
 	by.from = set->src.type;
 	by.to = set->out.type;
 	if (!known_type(by.from) || !(known_type(by.to) || (quantisable(by.to) && !set->add)))
-		return kiln_error(-ENOTSUP, "set_rows: type %d to type %d: from F32, BF16 and F16 to these and, without add, quantised ones but Q2_K to Q6_K, IQ4_XS and IQ1 to IQ3",
+		return kiln_error(-ENOTSUP, "set_rows: type %d to type %d: from F32, BF16 and F16 to these and, without add, quantised ones but IQ1 to IQ3",
 				  (int)by.from, (int)by.to);
 	err = nd_tensor("set_rows", "src", &t[X]);
 	if (!err)
