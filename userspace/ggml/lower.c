@@ -51,10 +51,10 @@ uint64_t lower_constants(struct lower *l, const float *values, unsigned int coun
 	uint64_t bytes = 64 + ((count * sizeof(float) + 63) & ~63ull), at;
 	unsigned int i;
 
-	if (!l->device)
-		return 4096;
 	if (bytes > CONSTANT_BYTES)
 		return 0;
+	if (!l->device)
+		return 4096;
 	for (i = 0; i < MAX_CONSTANTS; i++) {
 		bool last = i + 1 == MAX_CONSTANTS || !l->constants[i + 1];
 		char *map;
@@ -206,6 +206,8 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 		return lower_pad(l, node);
 	case GGML_OP_PAD_REFLECT_1D:
 		return lower_pad_reflect(l, node);
+	case GGML_OP_UPSCALE:
+		return lower_upscale(l, node);
 	case GGML_OP_ROLL:
 		return lower_roll(l, node);
 	case GGML_OP_REPEAT_BACK:

@@ -148,6 +148,9 @@ int lower_diag(struct lower *l, const struct ggml_tensor *node);
 int lower_diag_mask(struct lower *l, const struct ggml_tensor *node);
 int lower_arange(struct lower *l, const struct ggml_tensor *node);
 
+/* resize.c */
+int lower_upscale(struct lower *l, const struct ggml_tensor *node);
+
 /* rows.c */
 int lower_softmax(struct lower *l, const struct ggml_tensor *node);
 int lower_softmax_back(struct lower *l, const struct ggml_tensor *node);
