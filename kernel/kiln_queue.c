@@ -309,8 +309,6 @@ static void kiln_queue_cancel_work(struct work_struct *work)
 	bool signalling = dma_fence_begin_signalling();
 	u32 i;
 
-	/* The card can only find what it knows of. */
-	kiln_queue_publish(queue);
 	for (i = 0; i < queue->depth; i++) {
 		struct kiln_slot *slot = &queue->slots[i];
 		u64 cookie = 0;
@@ -323,9 +321,14 @@ static void kiln_queue_cancel_work(struct work_struct *work)
 			cookie = kiln_queue_cookie(queue, slot);
 		}
 		spin_unlock_irq(&queue->lock);
-		/* It may just have ended; then the firmware does not find it, and that is fine. */
-		if (send)
-			kiln_admin_queue_cancel(queue->kdev, queue->epoch, queue->hw_id, cookie);
+		if (!send)
+			continue;
+		/*
+		 * The card can only find what it knows of, and more commands have come while the
+		 * last one was looked for. This one may just have ended: then it is not found.
+		 */
+		kiln_queue_publish(queue);
+		kiln_admin_queue_cancel(queue->kdev, queue->epoch, queue->hw_id, cookie);
 	}
 	dma_fence_end_signalling(signalling);
 }

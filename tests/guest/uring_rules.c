@@ -278,6 +278,37 @@ out:
 }
 
 /*
+ * And of what is taken back while it is being handed over, none stays. Fails on
+ * a driver that cancels by the card what the card has not been given yet: with
+ * several CPUs, or a kernel that preempts, such commands wait until their limit.
+ */
+static void test_race_in_batch(void)
+{
+	struct io_uring ring;
+	int rounds, bad = 0;
+
+	memory[0] = 0;
+	make_ring(&ring, 64, BIG);
+	for (rounds = 0; rounds < 100 && !bad; rounds++) {
+		struct drm_kiln_exec e = waiter();
+
+		for (int i = 0; i < 24; i++) {
+			push(&ring, &e, i);
+			push_take_back(&ring, i, MANY);
+		}
+		io_uring_submit(&ring);
+		for (int i = 0; i < 48 && !bad; i++) {
+			uint64_t data = -1;
+			int r = reap(&ring, &data);
+
+			bad = r != (data == MANY ? 0 : -ECANCELED) ? r ?: 1 : 0;
+		}
+	}
+	is(bad, 0, "rule 5: 24 commands, each taken back in the batch it is in, %d times", rounds);
+	io_uring_queue_exit(&ring);
+}
+
+/*
  * 6. Commands can be canceled, by whatever context. Fails on a driver that does
  * not mark them: the child's exec cannot go on before they have waited for too
  * long, and they end in -ETIME.
@@ -481,6 +512,7 @@ int main(void)
 	test_nonblock();
 	test_context();
 	test_race();
+	test_race_in_batch();
 	test_cancelable();
 	test_polled();
 	test_forbidden();

@@ -4,4 +4,4 @@
 cd "$(dirname "$0")/../.." || exit
 . tests/host/_guest_tests.sh
 export CPUS=3
-guest_tests abi_submit.c abi_uring.c abi_kill.c tenants_apart.c kill_work.c device_lost.c storm_slow.sh
+guest_tests abi_submit.c abi_uring.c uring_rules.c abi_kill.c tenants_apart.c kill_work.c device_lost.c storm_slow.sh
