@@ -1,6 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Load and unload 50 times, with work in between; then the driver leaves a card that somebody is using.
+# The debug kernel would take five minutes for as many times.
+case $(uname -r) in *-kiln-debug) rounds=12 ;; *) rounds=50 ;; esac
 work=$KILN_BUILD/tests/guest/abi_submit
 n=0
 ok() { n=$((n + 1)); echo "ok $n - $1"; }
@@ -27,13 +29,13 @@ reload() {
 }
 for i in 1 2 3; do reload $i; done
 before=$(slab)
-for i in $(seq 4 50); do
+for i in $(seq 4 $rounds); do
 	reload "$i"
 	[ -z "$failed" ] || break
 done
 echo 3 >/proc/sys/vm/drop_caches
 after=$(slab)
-if [ -z "$failed" ]; then ok "50 times rmmod and modprobe"; else not_ok "50 times rmmod and modprobe" "$failed"; fi
+if [ -z "$failed" ]; then ok "$rounds times rmmod and modprobe"; else not_ok "$rounds times rmmod and modprobe" "$failed"; fi
 if [ $((after - before)) -lt 4096 ]; then
 	ok "kernel memory does not grow ($before to $after kB)"
 else

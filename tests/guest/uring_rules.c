@@ -377,6 +377,10 @@ static void test_forbidden(void)
 	struct io_uring ring;
 	int f = open(sysctl, O_WRONLY);
 
+	if (f < 0 && errno == ENOENT) {
+		ok(true, "rule 8 # SKIP a kernel without sysctl");
+		return;
+	}
 	if (f < 0 || write(f, "2", 1) != 1)
 		bail(sysctl, errno);
 	is(io_uring_queue_init(8, &ring, BIG), -EPERM, "rule 8: io_uring is forbidden");
