@@ -179,10 +179,44 @@ static const struct drm_ioctl_desc kiln_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(KILN_WAIT, kiln_wait_ioctl, 0),
 };
 
-/* DEFINE_DRM_ACCEL_FOPS() takes no further members. */
+/*
+ * The file of an accel node has no DRM master, but some of DRM's own ioctls, which
+ * are for displays, take it for granted and use it: DRM_IOCTL_GET_MAGIC for one. So
+ * what is allowed is what a render node allows.
+ */
+static bool kiln_ioctl_is_for_us(unsigned int cmd)
+{
+	unsigned int flags;
+
+	return !drm_ioctl_flags(DRM_IOCTL_NR(cmd), &flags) || (flags & DRM_RENDER_ALLOW);
+}
+
+static long kiln_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
+{
+	return kiln_ioctl_is_for_us(cmd) ? drm_ioctl(filp, cmd, arg) : -EACCES;
+}
+
+#ifdef CONFIG_COMPAT
+static long kiln_compat_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
+{
+	return kiln_ioctl_is_for_us(cmd) ? drm_compat_ioctl(filp, cmd, arg) : -EACCES;
+}
+#else
+#define kiln_compat_ioctl NULL
+#endif
+
+/* DRM_ACCEL_FOPS, but for the ioctls, and what io_uring calls. */
 static const struct file_operations kiln_fops = {
 	.owner = THIS_MODULE,
-	DRM_ACCEL_FOPS,
+	.open = accel_open,
+	.release = drm_release,
+	.unlocked_ioctl = kiln_ioctl,
+	.compat_ioctl = kiln_compat_ioctl,
+	.poll = drm_poll,
+	.read = drm_read,
+	.llseek = noop_llseek,
+	.mmap = drm_gem_mmap,
+	.fop_flags = FOP_UNSIGNED_OFFSET,
 	.show_fdinfo = drm_show_fdinfo,
 	.uring_cmd = kiln_uring_cmd,
 	.uring_cmd_iopoll = kiln_uring_cmd_iopoll,

@@ -192,6 +192,27 @@ static void test_short(void)
 	is(call(fd, DRM_IO(DRM_COMMAND_BASE + 0x1f), &i), -EINVAL, "unknown ioctl further on");
 }
 
+/* What DRM has for displays needs a DRM master, which a file of ours has not. */
+static void test_displays(void)
+{
+	static const struct {
+		unsigned int nr;
+		const char *name;
+	} no[] = {
+		{ 0x01, "GET_UNIQUE" }, { 0x02, "GET_MAGIC" }, { 0x05, "GET_CLIENT" }, { 0x07, "SET_VERSION" },
+		{ 0x0a, "GEM_FLINK" }, { 0x0d, "SET_CLIENT_CAP" }, { 0x11, "AUTH_MAGIC" }, { 0x1e, "SET_MASTER" },
+		{ 0x1f, "DROP_MASTER" }, { 0x3a, "WAIT_VBLANK" }, { 0xa0, "MODE_GETRESOURCES" },
+		{ 0xb2, "MODE_CREATE_DUMB" }, { 0xc6, "MODE_CREATE_LEASE" },
+	};
+	uint64_t arg[64] = { 0 };
+
+	for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
+		is(call(fd, _IOC(_IOC_READ | _IOC_WRITE, DRM_IOCTL_BASE, no[i].nr, 64), arg), -EACCES,
+		   "%s is for displays", no[i].name);
+	is(call(fd, DRM_IOCTL_GET_CAP, &(struct drm_get_cap) { .capability = DRM_CAP_PRIME }), 0,
+	   "GET_CAP is for all");
+}
+
 int main(void)
 {
 	fd = open_card();
@@ -200,6 +221,7 @@ int main(void)
 	test_vm();
 	test_queue();
 	test_short();
+	test_displays();
 	close(fd);
 	return done_testing();
 }
