@@ -411,6 +411,11 @@ void kiln_tile_gather(const struct tile *tile, uint32_t p, uint32_t first,
 	uint32_t esize = tile->esize;
 	struct walk w;
 
+	if (tile_contiguous(tile)) {
+		memmove(buf, tile->base + p * tile->pitch + (size_t)first * esize,
+			(size_t)n * esize);
+		return;
+	}
 	walk_start(&w, tile, p, first);
 	for (uint32_t done = 0; done < n;) {
 		uint8_t *at;
@@ -428,6 +433,11 @@ void kiln_tile_scatter(const struct tile *tile, uint32_t p, uint32_t first,
 	uint32_t esize = tile->esize;
 	struct walk w;
 
+	if (tile_contiguous(tile)) {
+		memmove(tile->base + p * tile->pitch + (size_t)first * esize, buf,
+			(size_t)n * esize);
+		return;
+	}
 	walk_start(&w, tile, p, first);
 	for (uint32_t done = 0; done < n;) {
 		uint8_t *at;
