@@ -817,6 +817,7 @@ INLINE void few_block(bool bf16, unsigned int m, const struct kiln_few *few, con
 	__m512 sum[MR][2];
 
 	c += n;
+#pragma GCC unroll 8
 	for (unsigned int i = 0; i < m; i++) {
 		bool load = few->accumulate && i < rows;
 
@@ -839,19 +840,25 @@ INLINE void few_block(bool bf16, unsigned int m, const struct kiln_few *few, con
 			y[0] = _mm512_castps_si512(_mm512_cvtph_ps(_mm512_castsi512_si256(x)));
 			y[1] = _mm512_castps_si512(_mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1)));
 		}
-#pragma GCC unroll 16
-		for (unsigned int i = 0; i < 2 * m; i++) {
-			__m512 *to = &sum[i / 2][i % 2];
-			__m512i x = _mm512_set1_epi32(a[i / 2]);
+#pragma GCC unroll 8
+		for (unsigned int i = 0; i < m; i++) {
+			__m512i x = _mm512_set1_epi32(a[i]);
 
-			if (bf16)
-				*to = _mm512_dpbf16_ps(*to, (__m512bh)x, (__m512bh)y[i % 2]);
-			else
-				*to = _mm512_fmadd_ps(_mm512_castsi512_ps(x),
-						      _mm512_castsi512_ps(y[i % 2]), *to);
+			if (bf16) {
+				sum[i][0] = _mm512_dpbf16_ps(sum[i][0], (__m512bh)x, (__m512bh)y[0]);
+				sum[i][1] = _mm512_dpbf16_ps(sum[i][1], (__m512bh)x, (__m512bh)y[1]);
+			} else {
+				sum[i][0] = _mm512_fmadd_ps(_mm512_castsi512_ps(x),
+							    _mm512_castsi512_ps(y[0]), sum[i][0]);
+				sum[i][1] = _mm512_fmadd_ps(_mm512_castsi512_ps(x),
+							    _mm512_castsi512_ps(y[1]), sum[i][1]);
+			}
 		}
 	}
-	for (unsigned int i = 0; i < m && i < rows; i++) {
+#pragma GCC unroll 8
+	for (unsigned int i = 0; i < m; i++) {
+		if (i == rows)
+			break;
 		_mm512_mask_storeu_ps(c + i * few->c_pitch, m0, quiet(sum[i][0]));
 		_mm512_mask_storeu_ps(c + i * few->c_pitch + W, m1, quiet(sum[i][1]));
 	}
