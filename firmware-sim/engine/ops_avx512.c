@@ -939,55 +939,104 @@ INLINE void transpose_block(__m512i r[16])
 		r[i] = t[i];
 }
 
-INLINE void transpose(unsigned int esize, uint8_t *dst, size_t dst_pitch,
-		      const uint8_t *src, size_t src_pitch, unsigned int rows,
-		      unsigned int cols)
+static void transpose32(void *dst, size_t dst_pitch, const void *src,
+			size_t src_pitch, unsigned int rows, unsigned int cols)
 {
 	for (unsigned int i = 0; i < rows; i += 16) {
 		unsigned int h = rows - i < 16 ? rows - i : 16;
 
 		for (unsigned int j = 0; j < cols; j += 16) {
 			unsigned int w = cols - j < 16 ? cols - j : 16;
-			const uint8_t *from = src + i * src_pitch + j * esize;
-			uint8_t *to = dst + j * dst_pitch + i * esize;
+			const uint8_t *from = (const uint8_t *)src + i * src_pitch + j * 4;
+			uint8_t *to = (uint8_t *)dst + j * dst_pitch + i * 4;
 			__m512i r[16];
 
-			for (unsigned int k = 0; k < 16; k++) {
-				__mmask16 m = k < h ? tail(w) : 0;
-
-				if (esize == 4)
-					r[k] = _mm512_maskz_loadu_epi32(m, from + k * src_pitch);
-				else
-					r[k] = _mm512_cvtepu16_epi32(
-						_mm256_maskz_loadu_epi16(m, from + k * src_pitch));
-			}
+			for (unsigned int k = 0; k < 16; k++)
+				r[k] = _mm512_maskz_loadu_epi32(k < h ? tail(w) : 0,
+								from + k * src_pitch);
 			/* What is next, each row on a page of its own */
 			for (unsigned int k = 0; k < 16; k++) {
 				_mm_prefetch((const char *)from + (16 + k) * src_pitch, _MM_HINT_T0);
-				__builtin_prefetch(to + k * dst_pitch + 16 * esize, 1);
+				__builtin_prefetch(to + k * dst_pitch + 64, 1);
 			}
 			transpose_block(r);
-			for (unsigned int k = 0; k < 16 && k < w; k++) {
-				if (esize == 4)
-					_mm512_mask_storeu_epi32(to + k * dst_pitch, tail(h), r[k]);
-				else
-					_mm256_mask_storeu_epi16(to + k * dst_pitch, tail(h),
-								 _mm512_cvtepi32_epi16(r[k]));
-			}
+			for (unsigned int k = 0; k < 16 && k < w; k++)
+				_mm512_mask_storeu_epi32(to + k * dst_pitch, tail(h), r[k]);
 		}
 	}
+}
+
+/* 16 columns of 32 rows, k and 16 + k in the halves of r[k], become 16 rows. */
+INLINE void transpose_block16(__m512i r[16])
+{
+	const __m512i low = _mm512_set_epi64(13, 12, 5, 4, 9, 8, 1, 0);
+	const __m512i high = _mm512_set_epi64(15, 14, 7, 6, 11, 10, 3, 2);
+	__m512i t[16];
+
+	for (unsigned int i = 0; i < 16; i += 2) {
+		t[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+		t[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
+	}
+	for (unsigned int i = 0; i < 16; i += 4) {
+		r[i] = _mm512_unpacklo_epi32(t[i], t[i + 2]);
+		r[i + 1] = _mm512_unpackhi_epi32(t[i], t[i + 2]);
+		r[i + 2] = _mm512_unpacklo_epi32(t[i + 1], t[i + 3]);
+		r[i + 3] = _mm512_unpackhi_epi32(t[i + 1], t[i + 3]);
+	}
+	for (unsigned int j = 0; j < 4; j++) {
+		t[2 * j] = _mm512_unpacklo_epi64(r[j], r[4 + j]);
+		t[2 * j + 1] = _mm512_unpackhi_epi64(r[j], r[4 + j]);
+		t[8 + 2 * j] = _mm512_unpacklo_epi64(r[8 + j], r[12 + j]);
+		t[9 + 2 * j] = _mm512_unpackhi_epi64(r[8 + j], r[12 + j]);
+	}
+	/* t[8 g + j]: column j, then j + 8, of rows 8 g to 8 g + 7; the same of those 16 below */
+	for (unsigned int j = 0; j < 8; j++) {
+		r[j] = _mm512_permutex2var_epi64(t[j], low, t[8 + j]);
+		r[8 + j] = _mm512_permutex2var_epi64(t[j], high, t[8 + j]);
+	}
+}
+
+/* h rows by w columns of a block; where it is whole, both are constants. */
+INLINE void block16(uint8_t *to, size_t to_pitch, const uint8_t *from, size_t from_pitch,
+		    unsigned int h, unsigned int w)
+{
+	__mmask32 m = h < 32 ? (1u << h) - 1 : ~0u;
+	__m512i r[16];
+
+	for (unsigned int k = 0; k < 16; k++) {
+		__m256i a = _mm256_maskz_loadu_epi16(k < h ? tail(w) : 0, from + k * from_pitch);
+		__m256i b = _mm256_maskz_loadu_epi16(16 + k < h ? tail(w) : 0,
+						     from + (16 + k) * from_pitch);
+
+		r[k] = _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+	}
+	transpose_block16(r);
+	for (unsigned int k = 0; k < 16 && k < w; k++)
+		_mm512_mask_storeu_epi16(to + k * to_pitch, m, r[k]);
 }
 
 static void transpose16(void *dst, size_t dst_pitch, const void *src,
 			size_t src_pitch, unsigned int rows, unsigned int cols)
 {
-	transpose(2, dst, dst_pitch, src, src_pitch, rows, cols);
-}
+	for (unsigned int i = 0; i < rows; i += 32) {
+		unsigned int h = rows - i < 32 ? rows - i : 32;
 
-static void transpose32(void *dst, size_t dst_pitch, const void *src,
-			size_t src_pitch, unsigned int rows, unsigned int cols)
-{
-	transpose(4, dst, dst_pitch, src, src_pitch, rows, cols);
+		for (unsigned int j = 0; j < cols; j += 16) {
+			unsigned int w = cols - j < 16 ? cols - j : 16;
+			const uint8_t *from = (const uint8_t *)src + i * src_pitch + j * 2;
+			uint8_t *to = (uint8_t *)dst + j * dst_pitch + i * 2;
+
+			/* What is next: a line of each row is two blocks */
+			for (unsigned int k = 0; j % 32 == 0 && k < 32; k++)
+				_mm_prefetch((const char *)from + (32 + k) * src_pitch, _MM_HINT_T1);
+			for (unsigned int k = 0; k < 16; k++)
+				__builtin_prefetch(to + k * dst_pitch + 64, 1);
+			if (h == 32 && w == 16)
+				block16(to, dst_pitch, from, src_pitch, 32, 16);
+			else
+				block16(to, dst_pitch, from, src_pitch, h, w);
+		}
+	}
 }
 
 const struct kiln_ops kiln_ops_avx512 = {
