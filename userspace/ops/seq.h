@@ -26,11 +26,13 @@ static inline struct seq seq_start(struct kiln_asm *as)
 /* Sync goes on when what it started is complete; nobody else waits for transfers. */
 static inline void seq_arrived(struct seq *s)
 {
-	if (!s->transfers)
-		return;
-	kiln_asm_wait(s->as, KILN_SYNC, SEQ_SEM_DMA, s->transfers);
-	kiln_asm_nop(s->as, KILN_SYNC);
-	s->transfers = 0;
+	while (s->transfers) {	/* a wait is for up to 255 */
+		unsigned int some = kiln_min(s->transfers, (unsigned int)UINT8_MAX);
+
+		kiln_asm_wait(s->as, KILN_SYNC, SEQ_SEM_DMA, some);
+		kiln_asm_nop(s->as, KILN_SYNC);
+		s->transfers -= some;
+	}
 }
 
 /* What follows runs on this engine. */
