@@ -35,6 +35,7 @@ sample SET_ROWS 'type_src=f32,type_dst=f16.*ne=\[33,'
 sample CPY 'type_src=(f32|bf16),type_dst=(q[12]_0|tq1_0|iq4_nl|mxfp4|nvfp4)'
 sample CPY 'type_src=f32,type_dst=(q[2-6]_K|iq4_xs)'
 sample UPSCALE 'ne_tgt='
+sample COUNT_EQUAL
 sample SET_ROWS 'type_src=f32,type_dst=q8_0.*ne=\[256,5,1,3\].*r=1'
 sample POOL_1D 'pool_type=avg,type_input=f32,ne_input=\[10,3,2,1\]'
 sample ADD_ID 'n_experts_used=2,n_token=32'

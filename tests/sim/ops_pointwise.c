@@ -268,6 +268,44 @@ static void steps(enum kiln_optimizer_func func, const uint32_t dim[4], uint32_t
 	ok(kiln_optimizer(ops, &d, NULL, NULL) == -ENOTSUP, "refused: %s", kiln_last_error());
 }
 
+/* Neighbours that are the same in fp32, a row against all rows, a zero and the other one's bits */
+static void equality(void)
+{
+	static const uint32_t dim[4] = { 1, 3, 140, 33 };
+	struct kiln_pointwise d = { .binary = KILN_BINARY_EQUAL };
+	struct outcome outcome = { 0 };
+	int32_t *x, *y;
+	bool good;
+
+	start_case();
+	d.x = tensor_of(KILN_TYPE_I32, dim, dense, 0, 1);
+	d.y = dense_of(KILN_TYPE_I32, 1, 1, 1, 33);
+	d.out = tensor_of(KILN_TYPE_F32, dim, dense, 0, 1);
+	x = (int32_t *)bytes_at(d.x.addr);
+	y = (int32_t *)bytes_at(d.y.addr);
+	for (uint32_t i = 0; i < 33; i++)
+		y[i] = i % 3 ? (1 << 24) + (int)i : i % 2 ? INT32_MIN : -(int)i;
+	for (uint32_t i = 0; i < count_of(&d.x); i++)
+		x[i] = y[i % 33] + (int)(next_random() % 2);
+	x[0] = INT32_MIN;	/* y[0] is 0 */
+	clear_result(&d.out);
+	upload_room();
+	good = !run_case(kiln_pointwise(ops, &d, on_done, &outcome), &outcome);
+	if (good)
+		EACH(at, dim) {
+			uint64_t i = (at[1] * (uint64_t)dim[2] + at[2]) * dim[3] + at[3];
+			double want = x[i] == y[i % 33], got = result_of(&d.out, at);
+
+			if (good && got != want) {
+				printf("# %d and %d: expected %g, got %g\n", x[i], y[i % 33], want, got);
+				good = false;
+			}
+		}
+	ok(good && gaps_untouched(&d.out), "integers that are equal");
+	d.scale = 2;
+	ok(kiln_pointwise(ops, &d, NULL, NULL) == -ENOTSUP, "refused: %s", kiln_last_error());
+}
+
 static void refused(int got, int want, const char *word)
 {
 	ok(got == want && strstr(kiln_last_error(), word), "refused: %s", kiln_last_error());
@@ -310,6 +348,7 @@ int main(void)
 	steps(KILN_OPTIMIZER_ADAMW, (uint32_t[]) { 1, 3, 200, 300 }, 0);
 	steps(KILN_OPTIMIZER_ADAMW, (uint32_t[]) { 2, 3, 5, 10 }, 3);
 	steps(KILN_OPTIMIZER_SGD, (uint32_t[]) { 1, 1, 1, 7 }, 0);
+	equality();
 	bad_arguments();
 	return close_room();
 }

@@ -245,6 +245,8 @@ int lower_node(struct lower *l, const struct ggml_tensor *node)
 	case GGML_OP_SUM_ROWS:
 	case GGML_OP_MEAN:
 		return lower_reduce(l, node);
+	case GGML_OP_COUNT_EQUAL:
+		return lower_count_equal(l, node);
 	case GGML_OP_ARGMAX:
 	case GGML_OP_ARGSORT:
 	case GGML_OP_TOP_K:

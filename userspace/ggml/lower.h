@@ -159,6 +159,7 @@ int lower_norm_back(struct lower *l, const struct ggml_tensor *node);
 int lower_cumsum(struct lower *l, const struct ggml_tensor *node);
 int lower_group_norm(struct lower *l, const struct ggml_tensor *node);
 int lower_reduce(struct lower *l, const struct ggml_tensor *node);
+int lower_count_equal(struct lower *l, const struct ggml_tensor *node);
 int lower_top(struct lower *l, const struct ggml_tensor *node);
 int lower_get_rows(struct lower *l, const struct ggml_tensor *node);
 int lower_set_rows(struct lower *l, const struct ggml_tensor *node);

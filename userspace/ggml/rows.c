@@ -223,6 +223,29 @@ int lower_reduce(struct lower *l, const struct ggml_tensor *node)
 		      .outer = ggml_nelements(x) / n, .n = n, .x = at, .y = address(node));
 }
 
+/* How many elements of two tensors are the same: exact as long as fp32 counts so far */
+int lower_count_equal(struct lower *l, const struct ggml_tensor *node)
+{
+	const struct ggml_tensor *x = node->src[0];
+	struct kiln_tensor same = scratch(l, KILN_TYPE_F32, x->ne[3], x->ne[2], x->ne[1], x->ne[0]);
+	struct kiln_tensor count = scratch(l, KILN_TYPE_F32, 1, 1, 1, 1);
+	int err;
+
+	if (node->type != GGML_TYPE_I64 || x->type != GGML_TYPE_I32 ||
+	    node->src[1]->type != GGML_TYPE_I32 || !ggml_are_same_shape(x, node->src[1]) ||
+	    ggml_nelements(x) > 1 << 24)
+		return -ENOTSUP;
+	err = SUBMIT(l, kiln_pointwise, .binary = KILN_BINARY_EQUAL, .x = view(x),
+		     .y = view(node->src[1]), .out = same);
+	if (!err)
+		err = SUBMIT(l, kiln_reduce, .type = KILN_TYPE_F32, .func = KILN_REDUCE_SUM, .outer = 1,
+			     .n = ggml_nelements(x), .x = same.addr, .y = count.addr);
+	/* The lower half of the 64 bits, then the upper one */
+	if (!err)
+		err = copy(l, count, dense(KILN_TYPE_I32, address(node), 1, 1, 1, 1));
+	return err ? err : lower_constant_fill(l, dense(KILN_TYPE_I32, address(node) + 4, 1, 1, 1, 1), 0);
+}
+
 /* The first k of an order of x's rows, whatever k is */
 static int ordered(struct lower *l, const struct ggml_tensor *node, uint32_t k, bool ascending)
 {

@@ -331,6 +331,7 @@ enum kiln_binary_func {
 	KILN_BINARY_MIN		= 6,	/* the same */
 	/* in kiln_pointwise() only; a and b are its param[0] and param[1]: */
 	KILN_BINARY_SWIGLU_OAI	= 7,	/* x' * sigmoid(a x') * (1 + y'); x' is at most b, y' -b to b */
+	KILN_BINARY_EQUAL	= 8,	/* 1, or 0; without a function or scale, both may be I32 */
 };
 
 /*

@@ -39,6 +39,7 @@ static const enum kiln_alu binary[] = {
 	[KILN_BINARY_DIVIDE] = KILN_ALU_MULTIPLY,	/* by the reciprocal */
 	[KILN_BINARY_MAX] = KILN_ALU_MAX,
 	[KILN_BINARY_MIN] = KILN_ALU_MIN,
+	[KILN_BINARY_EQUAL] = KILN_ALU_EQ,
 };
 
 /* One instruction of Scalar */
@@ -180,6 +181,12 @@ static void swiglu_oai(struct nd_tile *t, const struct elements *el)
 	nd_stt(t, out, y, KILN_ALU_ADD, 1, KILN_ALU_MULTIPLY, x);
 }
 
+/* Integers, to the bit: as fp32, those beyond 2^24 would be the same as their neighbours. */
+static bool of_integers(const struct elements *el)
+{
+	return el->binary == KILN_BINARY_EQUAL && el->nd.dtype[0] == KILN_I32;
+}
+
 static enum kiln_engine first_engine(const struct elements *el)
 {
 	if (el->binary == KILN_BINARY_SWIGLU_OAI)
@@ -195,6 +202,12 @@ static void result(struct nd_tile *t, const struct elements *el)
 
 	if (el->binary == KILN_BINARY_SWIGLU_OAI) {
 		swiglu_oai(t, el);
+		return;
+	}
+	if (of_integers(el)) {
+		x = nd_tmp_as(t, 0, KILN_I32);
+		nd_tt(t, x, nd_view(t, 0), KILN_ALU_BITWISE_XOR, nd_view(t, 1));
+		nd_ts(t, nd_view(t, out), x, KILN_ALU_EQ, 0, KILN_ALU_BYPASS, 0);
 		return;
 	}
 	if (is_activation(el->unary)) {
@@ -240,6 +253,8 @@ static uint32_t scratch_of(const struct elements *el)
 {
 	if (el->binary == KILN_BINARY_SWIGLU_OAI)
 		return 3;
+	if (of_integers(el))
+		return 1;
 	if (el->unary && !is_activation(el->unary))
 		return 6;
 	if (el->binary == KILN_BINARY_DIVIDE)
@@ -303,7 +318,11 @@ static int run(struct kiln_ops *ops, const char *op, const char *const name[3],
 	if (also_there(also))
 		held[el->nd.inputs + 1] = *also;
 	for (i = 0; i < el->nd.tensors; i++) {
-		err = check_type(op, names[i], held[i].type);
+		bool integers = el->binary == KILN_BINARY_EQUAL && i < 2 && !moved(el) &&
+			el->unary == KILN_UNARY_COPY && a->type == KILN_TYPE_I32 &&
+			b->type == KILN_TYPE_I32;
+
+		err = integers ? 0 : check_type(op, names[i], held[i].type);
 		if (!err)
 			err = nd_tensor(op, names[i], &held[i]);
 		if (!err && i > el->nd.inputs)
@@ -351,7 +370,7 @@ int kiln_pointwise(struct kiln_ops *ops, const struct kiln_pointwise *pw, kiln_d
 	if (pw->unary > KILN_UNARY_FILL)
 		return kiln_error(-ENOTSUP, "pointwise: function %u is none of enum kiln_unary_func",
 				  (unsigned int)pw->unary);
-	if (pw->binary > KILN_BINARY_SWIGLU_OAI)
+	if (pw->binary > KILN_BINARY_EQUAL)
 		return kiln_error(-ENOTSUP, "pointwise: function %u is none of enum kiln_binary_func",
 				  (unsigned int)pw->binary);
 	if (pw->binary == KILN_BINARY_SWIGLU_OAI && (el.unary != KILN_UNARY_COPY || moved(&el)))
