@@ -43,7 +43,8 @@ refuses() {
 	[ "$rc" -eq 2 ] && grep -q -e "$text" <<<"$said"
 	ok $? "$what" "status 2 and $text" "status $rc and $said"
 }
-refuses "no op" "an op is wanted"
+refuses "no op" "^kiln explain: an op is wanted: kiln help has the list$"
+refuses "an op that is none" "^kiln explain: an op is wanted: .*; not sum$" sum
 refuses "a generation that is none" "trn1, trn2 or trn3" matmul --m 1 --n 1 --k 1 --generation trn4
 refuses "a generation without a name" "wants a value" matmul --m 1 --n 1 --k 1 --generation
 refuses "a check of nothing" "no --check" matmul --m 1 --n 1 --k 1 --check

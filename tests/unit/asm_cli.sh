@@ -65,5 +65,6 @@ refuse 1 "this is not text" kiln asm "$work/zero" -o "$work/q"
 refuse 1 "No such file" kiln run matmul --m 8 --n 8 --k 8 --transport sim --dump-program "$work/no/p"
 refuse 2 "one file is wanted" kiln disasm
 refuse 1 "No such file" kiln disasm "$work/none"
+refuse 1 "File too large" kiln disasm /dev/zero
 echo "1..$n"
 exit $failed

@@ -10,6 +10,9 @@
 #include "kiln_asm.h"
 #include "options.h"
 
+/* More than any program, its text or a dump of a fault; and /dev/zero has no end. */
+#define READ_MOST	(256u << 20)
+
 char *read_all(const char *command, const char *path, size_t *bytes)
 {
 	FILE *in = strcmp(path, "-") ? fopen(path, "rb") : stdin;
@@ -20,11 +23,11 @@ char *read_all(const char *command, const char *path, size_t *bytes)
 		n += fread(data + n, 1, room - n - 1, in);
 		if (n < room - 1)
 			break;
-		char *bigger = realloc(data, room *= 2);
+		char *bigger = room < READ_MOST ? realloc(data, room *= 2) : NULL;
 
 		if (!bigger) {
 			free(data);
-			errno = ENOMEM;
+			errno = room < READ_MOST ? ENOMEM : EFBIG;
 		}
 		data = bigger;
 	}

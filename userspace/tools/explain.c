@@ -142,6 +142,8 @@ int command_explain(int argc, char **argv)
 			return status;
 	}
 	explain = report;
+	if (!n)
+		return command_run(0, args);
 	args[n++] = "--transport";
 	args[n++] = transport;
 	for (unsigned int g = first; g <= last; g++) {

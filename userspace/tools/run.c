@@ -604,6 +604,7 @@ int command_run(int argc, char **argv)
 		op = run_attention;
 	if (op)
 		return op(argc - 1, argv + 1);
-	return usage_error("kiln run", "an op is wanted: kiln help has the list%s%.32s",
+	return usage_error(explain ? "kiln explain" : "kiln run",
+			   "an op is wanted: kiln help has the list%s%.32s",
 			   argc ? "; not " : "", argc ? argv[0] : "");
 }
