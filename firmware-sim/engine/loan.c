@@ -121,7 +121,7 @@ void kiln_loan_take(struct kiln_core *core, const struct tile *tile, const uint8
 	};
 }
 
-void kiln_loan_follow(struct kiln_core *core, struct tile *tile)
+bool kiln_loan_find(const struct kiln_core *core, struct tile *tile)
 {
 	for (uint32_t i = 0; i < core->loans; i++) {
 		const struct loan *loan = &core->loan[i];
@@ -133,9 +133,15 @@ void kiln_loan_follow(struct kiln_core *core, struct tile *tile)
 		tile->base = (uint8_t *)loan->src + (tile->lo - loan->lo) +
 			     (tile->partition - loan->partition) * loan->pitch;
 		tile->pitch = loan->pitch;
-		return;
+		return true;
 	}
-	kiln_loan_settle(core, tile);
+	return false;
+}
+
+void kiln_loan_follow(struct kiln_core *core, struct tile *tile)
+{
+	if (!kiln_loan_find(core, tile))
+		kiln_loan_settle(core, tile);
 }
 
 void kiln_poll_flush(struct kiln_core *core)

@@ -82,6 +82,7 @@ struct kiln_few {
 	size_t a_pitch;
 	const uint8_t *b;
 	size_t pitch;
+	const uint8_t *next;	/* rows like those of b that are wanted behind them, or NULL */
 	enum kiln_dtype dtype;	/* of b */
 	uint32_t rows;
 	uint32_t m, n;

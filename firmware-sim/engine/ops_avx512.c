@@ -804,13 +804,13 @@ static void matvec_bf16(const struct kiln_matvec *mv)
 		few(mv, k, left, 0, k || mv->accumulate, true);
 }
 
-/*
- * rows of C, m of them or one less, by 32 columns. Each row of b is on a page of its own: what
- * the next 32 columns want is fetched.
- */
+#define RUN	4	/* lines of a row that are fetched together: memory is read in longer pieces */
+
+/* rows of C, m of them or one less, by 32 columns. next: rows of b to be fetched, RUN lines of each. */
 INLINE void few_block(bool bf16, unsigned int m, const struct kiln_few *few, const uint32_t *a,
-		      float *c, uint32_t rows, uint32_t n, __mmask32 mask)
+		      float *c, uint32_t rows, uint32_t n, __mmask32 mask, const uint8_t *next)
 {
+	const unsigned int lines = 1 + bf16;	/* so many rows are behind one step */
 	const uint8_t *b = few->b + n * sizeof(uint16_t), *last = b + (few->rows - 1) * few->pitch;
 	const size_t step = (1 + bf16) * few->pitch;
 	const __mmask16 m0 = mask, m1 = mask >> W;
@@ -824,14 +824,16 @@ INLINE void few_block(bool bf16, unsigned int m, const struct kiln_few *few, con
 		sum[i][0] = _mm512_maskz_loadu_ps(load ? m0 : 0, c + i * few->c_pitch);
 		sum[i][1] = _mm512_maskz_loadu_ps(load ? m1 : 0, c + i * few->c_pitch + W);
 	}
-#pragma GCC unroll 2
-	for (; b <= last; b += step, a += MR) {
+#pragma GCC unroll 4
+	for (uint32_t k = 0; b <= last; k += lines, b += step, a += MR) {
 		static const uint8_t zero[64];
 		__m512i y[2];
 
-		_mm_prefetch((const char *)b + 64, _MM_HINT_T0);
+		for (unsigned int i = 0; i < lines; i++)
+			_mm_prefetch((const char *)next + (k + i) % RUN * 64, _MM_HINT_T1);
+		if ((k + lines) % RUN == 0)
+			next += few->pitch;
 		if (bf16) {
-			_mm_prefetch((const char *)b + few->pitch + 64, _MM_HINT_T0);
 			interleave((const uint16_t *)b,
 				   (const uint16_t *)(b < last ? b + few->pitch : zero), mask, y);
 		} else {
@@ -864,22 +866,32 @@ INLINE void few_block(bool bf16, unsigned int m, const struct kiln_few *few, con
 	}
 }
 
-/* A panel of a by 32 columns of b */
+/*
+ * A panel of a by 32 columns of b. Each row of b is on a page of its own, where the host does not
+ * look ahead: the columns behind some blocks are fetched meanwhile, each does so for its share
+ * of the rows. Behind the last ones is what comes next.
+ */
 INLINE void few_panel(bool bf16, const struct kiln_few *few, uint32_t m, uint32_t n,
 		      __mmask32 mask)
 {
 	const uint32_t *a = few->a + m / MR * few->a_pitch;
 	uint32_t rows = few->m - m < MR ? few->m - m : MR;
 	float *c = few->c + m * few->c_pitch;
+	uint32_t behind = (n / 32 / RUN + 1) * RUN * 32;
+	const uint8_t *next = few->b + behind * sizeof(uint16_t);
+
+	if (behind >= few->n && few->next)
+		next = few->next;
+	next += n / 32 % RUN * (few->rows / RUN) * few->pitch;
 
 	if (rows > 6)
-		few_block(bf16, 8, few, a, c, rows, n, mask);
+		few_block(bf16, 8, few, a, c, rows, n, mask, next);
 	else if (rows > 4)
-		few_block(bf16, 6, few, a, c, rows, n, mask);
+		few_block(bf16, 6, few, a, c, rows, n, mask, next);
 	else if (rows > 2)
-		few_block(bf16, 4, few, a, c, rows, n, mask);
+		few_block(bf16, 4, few, a, c, rows, n, mask, next);
 	else
-		few_block(bf16, 2, few, a, c, rows, n, mask);
+		few_block(bf16, 2, few, a, c, rows, n, mask, next);
 }
 
 INLINE void few_of(bool bf16, const struct kiln_few *few)

@@ -24,7 +24,7 @@
 #define PART_WORDS	((KILN_MATMUL_MAX_K + PANEL_PAD) * (KILN_MATMUL_MAX_M / 2 + KILN_MAX_MR))
 #define KNOWN		64	/* programs that are remembered */
 #define KNOWN_BYTES	(66u << 10) /* at most; a power of two: all in the same cache sets */
-#define LOANS		16	/* tiles that DMA may owe at a time */
+#define LOANS		32	/* tiles that DMA may owe at a time */
 #define GROUP		32	/* partitions: granularity of the marks of what is in use */
 #define KILN_COLUMN_SHIFT 12	/* of sbuf_used: 64 columns are 256 KiB */
 #define KILN_SEM_MAX	65535
@@ -294,7 +294,9 @@ void kiln_loan_take(struct kiln_core *core, const struct tile *tile, const uint8
 		    size_t pitch, uint64_t va);
 /* Pay what comes from device addresses [lo, hi). */
 void kiln_loan_settle_source(struct kiln_core *core, uint64_t lo, uint64_t hi);
-/* If all of it is owed, have the tile point to where its bytes are; else settle. */
+/* If all of it is owed, have the tile point to where its bytes are. */
+bool kiln_loan_find(const struct kiln_core *core, struct tile *tile);
+/* The same; else settle. */
 void kiln_loan_follow(struct kiln_core *core, struct tile *tile);
 /* Give up translations if the firmware wants that: what has used them is done before. */
 void kiln_poll_flush(struct kiln_core *core);

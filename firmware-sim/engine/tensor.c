@@ -347,6 +347,22 @@ static bool is_few(const struct kiln_core *core, const struct tile *src, uint32_
 	       (src->dtype == KILN_F16 || src->dtype == KILN_BF16) && tile_contiguous(src);
 }
 
+/* Where the rows of the next matmul lie, if that is known: a guess as that of look_ahead(). */
+static const uint8_t *next_rows(struct kiln_core *core, const struct stream *s)
+{
+	for (uint32_t pc = s->pc + 1; pc < s->count && pc <= s->pc + LOOK_AHEAD; pc++) {
+		struct tile tile;
+
+		if (s->insn[pc].opcode != KILN_OP_MATMUL)
+			continue;
+		if (kiln_tile_place(core, s, &s->insn[pc].src[0], &tile) == KILN_ST_OK &&
+		    kiln_loan_find(core, &tile))
+			return tile.base;
+		return NULL;
+	}
+	return NULL;
+}
+
 /* A row of sums, where it does not lie as the kernels want it. */
 static void load_row(const struct kiln_core *core, const struct tile *tile, uint32_t p, float *to)
 {
@@ -398,8 +414,8 @@ enum kiln_status kiln_exec_matmul(struct kiln_core *core, struct stream *s,
 			kiln_loan_follow(core, &src);
 		core->ops->matmul_few(&(struct kiln_few){
 			.a = mm.a, .a_pitch = panel_pitch(mm.rows, core->ops->mr),
-			.b = src.base, .pitch = src.pitch, .dtype = src.dtype,
-			.rows = src.partitions, .m = dst.partitions, .n = dst.count,
+			.b = src.base, .pitch = src.pitch, .next = next_rows(core, s),
+			.dtype = src.dtype, .rows = src.partitions, .m = dst.partitions, .n = dst.count,
 			.c = (float *)dst.base, .c_pitch = dst.pitch / sizeof(float),
 			.accumulate = insn->flags & KILN_F_ACCUMULATE,
 		});
