@@ -28,6 +28,8 @@ static float value(uint32_t row, uint32_t i)
 	case 10: return i / 16 % 2 ? normal() : 0.001f * normal();
 	case 11: return i % 16 ? 0 : normal();
 	case 12: return i % 32 < 16 ? 0.5f : -0.25f;
+	case 13: return 1000 + normal();
+	case 14: return i / 32 % 2 ? 1000 : normal();
 	default: return normal() * (row % 7 + 1) / 7;
 	}
 }

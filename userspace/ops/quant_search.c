@@ -8,7 +8,7 @@
 #include "quant.h"
 
 /* Tiles, fp32 for each element, and behind them values of each group */
-enum { VALUE, WEIGHT, LEVEL, WORK, STARTS, SUMS, SPARE, TILES };
+enum { VALUE, WEIGHT, LEVEL, WORK, DIGITS, MORE, SPARE, TILES };
 
 enum {
 	LEAST, MOST, SCALE, BEST, STEP, INVERSE, LIVE,
@@ -71,18 +71,20 @@ static void cross(const struct gen *g, unsigned int dst, unsigned int a, unsigne
 
 /* ----------------------------------------------------------------- parts -- */
 
-/* Sums of groups, from first to last: a scan that starts anew at each */
-static void prepare_sums(const struct gen *g)
+/* Element i of each group */
+static struct kiln_operand nth(const struct gen *g, unsigned int of, unsigned int i)
 {
-	set(g, full(g, STARTS), 1);
-	set(g, tile(g, KILN_F32, tile_at(g, STARTS), g->per, 1, 1), 0);
+	return tile(g, KILN_F32, tile_at(g, of) + 4 * i, g->per, 1, 1);
 }
 
+/* Sums of groups, from first to last. No scan: what is not finite in one group stays there. */
 static void sum(const struct gen *g, unsigned int dst, unsigned int of)
 {
-	kiln_asm_tensor_tensor_scan(g->as, full(g, SUMS), full(g, STARTS), KILN_ALU_MULTIPLY,
-				    kiln_const(0), KILN_ALU_ADD, full(g, of), 0);
-	copy(g, val(g, dst), tile(g, KILN_F32, tile_at(g, SUMS) + 4 * (g->per - 1), g->per, 1, 1));
+	unsigned int i;
+
+	copy(g, val(g, dst), nth(g, of, 0));
+	for (i = 1; i < g->per; i++)
+		two(g, val(g, dst), val(g, dst), KILN_ALU_ADD, nth(g, of, i));
 }
 
 /* high and low become the 12 upper bits of x and the rest. */
@@ -151,7 +153,7 @@ static void quotient(const struct gen *g, unsigned int dst, unsigned int a)
 /* LEVEL = VALUE / divisor, element by element */
 static void quotients(const struct gen *g)
 {
-	const struct kiln_operand t[3] = { full(g, WEIGHT), full(g, SUMS), full(g, WORK) };
+	const struct kiln_operand t[3] = { full(g, WEIGHT), full(g, MORE), full(g, WORK) };
 
 	take_quotient(g, full(g, LEVEL), full(g, VALUE), vals, t);
 }
@@ -162,7 +164,7 @@ static void farthest(const struct gen *g)
 	struct gen f = *g;
 
 	f.other = tile_at(g, WORK);
-	f.digit = tile_at(g, SUMS);
+	f.digit = tile_at(g, MORE);
 	f.low = value_at(g, T0);
 	f.scale = value_at(g, MOST);
 	quant_farthest(&f, 1);
@@ -365,12 +367,6 @@ static void search_symmetric(const struct gen *g, float most, unsigned int aroun
 	kiln_asm_loop_end(g->as);
 }
 
-/* Element i of each group */
-static struct kiln_operand nth(const struct gen *g, unsigned int of, unsigned int i)
-{
-	return tile(g, KILN_F32, tile_at(g, of) + 4 * i, g->per, 1, 1);
-}
-
 /*
  * Element i of each group takes the level that suits best the scale which the others have, if
  * that makes the error less.
@@ -514,7 +510,7 @@ static void take_digits(const struct gen *g, float least, float most)
 	quotients(g);
 	copy(g, byte, full(g, LEVEL));
 	one(g, full(g, LEVEL), byte, KILN_ALU_MAX, -least, KILN_ALU_MIN, most);
-	one(g, all(g, KILN_U8, tile_at(g, STARTS)), full(g, LEVEL), KILN_ALU_ADD, least,
+	one(g, all(g, KILN_U8, tile_at(g, DIGITS)), full(g, LEVEL), KILN_ALU_ADD, least,
 	    KILN_ALU_BYPASS, 0);
 }
 
@@ -525,7 +521,7 @@ static struct gen whole(const struct gen *g)
 
 	w.n = g->qu->blocks;
 	w.per = 256;
-	w.digit = tile_at(g, STARTS);
+	w.digit = tile_at(g, DIGITS);
 	return w;
 }
 
@@ -702,7 +698,7 @@ static void q3_k(const struct gen *g)
 /* The places in the table of x / SCALE, as digits */
 static void take_places(const struct gen *g)
 {
-	struct kiln_operand place = all(g, KILN_U8, tile_at(g, STARTS));
+	struct kiln_operand place = all(g, KILN_U8, tile_at(g, DIGITS));
 	unsigned int i;
 
 	divide_by_other_than_0(g, SCALE);
@@ -746,7 +742,6 @@ void quant_searched(const struct gen *block)
 	if (type == KILN_TYPE_Q4_K || type == KILN_TYPE_Q5_K || type == KILN_TYPE_IQ4_XS)
 		g->per = 32;
 	g->n = block->n * (256 / g->per);
-	prepare_sums(g);
 	switch (type) {
 	case KILN_TYPE_Q2_K:
 		q2_k(g);
