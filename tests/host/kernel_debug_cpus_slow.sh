@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The debug kernel once more, with two CPUs: the programs of kselftest/, but for those that measure time or memory, commands taken
-# back while they are handed over, libkiln by both ways of submission, and the driver that comes and goes.
+# back while they are handed over, and the driver that comes and goes.
 cd "$(dirname "$0")/../.." || exit
 . tests/host/_guest_tests.sh
 # Periodic timers: see tests/stress/run.
 export KERNEL=debug CPUS=2 APPEND="highres=off nohz=off"
 mapfile -t programs < <(cd tests/kselftest && printf '%s\n' *.c | grep -vE '^(kill_work|tenants_apart)')
-guest_tests "${programs[@]}" uring_rules.c core_drm.sh abi_module.sh
+guest_tests "${programs[@]}" uring_rules.c abi_module.sh
