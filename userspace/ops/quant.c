@@ -41,16 +41,6 @@ static void divide_scale(const struct gen *g, float by)
 	three(g, scale, rest, KILN_ALU_MULTIPLY, 1 / by, KILN_ALU_ADD, guess);
 }
 
-/* high and low become the 12 upper bits of x and the rest. */
-static void split(const struct gen *g, struct kiln_operand x, struct kiln_operand high,
-		  struct kiln_operand low)
-{
-	one(g, high, x, KILN_ALU_MULTIPLY, 4097, KILN_ALU_BYPASS, 0);
-	two(g, low, high, KILN_ALU_SUBTRACT, x);
-	two(g, high, high, KILN_ALU_SUBTRACT, low);
-	two(g, low, x, KILN_ALU_SUBTRACT, high);
-}
-
 /*
  * low = n / scale, rounded once, and 0 for 0: a guess r, and what of n it misses, n - r scale,
  * whose product is made of four exact ones.

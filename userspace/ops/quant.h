@@ -92,6 +92,16 @@ static inline void bits(const struct gen *g, struct kiln_operand dst, struct kil
 			       KILN_ALU_BITWISE_AND, with, 0);
 }
 
+/* high and low become the 12 upper bits of x and the rest. */
+static inline void split(const struct gen *g, struct kiln_operand x, struct kiln_operand high,
+			 struct kiln_operand low)
+{
+	one(g, high, x, KILN_ALU_MULTIPLY, 4097, KILN_ALU_BYPASS, 0);
+	two(g, low, high, KILN_ALU_SUBTRACT, x);
+	two(g, high, high, KILN_ALU_SUBTRACT, low);
+	two(g, low, x, KILN_ALU_SUBTRACT, high);
+}
+
 /*
  * scale = the first of those of src that are farthest from 0, times factor. Works in value, other,
  * digit and low.

@@ -87,16 +87,6 @@ static void sum(const struct gen *g, unsigned int dst, unsigned int of)
 		two(g, val(g, dst), val(g, dst), KILN_ALU_ADD, nth(g, of, i));
 }
 
-/* high and low become the 12 upper bits of x and the rest. */
-static void split(const struct gen *g, struct kiln_operand x, struct kiln_operand high,
-		  struct kiln_operand low)
-{
-	one(g, high, x, KILN_ALU_MULTIPLY, 4097, KILN_ALU_BYPASS, 0);
-	two(g, low, high, KILN_ALU_SUBTRACT, x);
-	two(g, high, high, KILN_ALU_SUBTRACT, low);
-	two(g, low, x, KILN_ALU_SUBTRACT, high);
-}
-
 static void divide_by(const struct gen *g, struct kiln_operand x)
 {
 	copy(g, val(g, DIVISOR), x);
