@@ -49,6 +49,9 @@ static int compute(struct stress *s, struct kiln_ops *ops, struct kiln_queue *qu
 {
 	float *pa = kiln_map(a), *pb = kiln_map(b), *pc = kiln_map(c);
 
+	/* The card has gone since they were allocated. */
+	if (!pa || !pb || !pc)
+		return -ENODEV;
 	for (int i = 0; i < M * M; i++)
 		pb[i] = 1;
 	for (int round = 0; !s->stop; round++) {
