@@ -66,17 +66,18 @@ static int kiln_tt_map(struct kiln_device *kdev, struct kiln_tt *ktt)
 		ret = -ENODEV;
 	else
 		ret = dma_map_sgtable(kdev->drm.dev, sg, DMA_BIDIRECTIONAL, 0);
-	if (!ret) {
-		ktt->sg = sg;
-		list_add(&ktt->link, &kdev->mapped);
-	}
-	mutex_unlock(&kdev->map_lock);
 	if (ret) {
 		sg_free_table(sg);
 		kfree(sg);
-		return ret;
+		goto unlock;
 	}
-	return drm_prime_sg_to_dma_addr_array(sg, ktt->addresses, tt->num_pages) ? -EINVAL : 0;
+	ktt->sg = sg;
+	list_add(&ktt->link, &kdev->mapped);
+	/* Before it can be unmapped, which frees it. */
+	ret = drm_prime_sg_to_dma_addr_array(sg, ktt->addresses, tt->num_pages) ? -EINVAL : 0;
+unlock:
+	mutex_unlock(&kdev->map_lock);
+	return ret;
 }
 
 static void kiln_tt_unmap_locked(struct kiln_device *kdev, struct kiln_tt *ktt)
