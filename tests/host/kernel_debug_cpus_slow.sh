@@ -4,7 +4,6 @@
 # back while they are handed over, and the driver that comes and goes.
 cd "$(dirname "$0")/../.." || exit
 . tests/host/_guest_tests.sh
-# Periodic timers: see tests/stress/run.
-export KERNEL=debug CPUS=2 APPEND="highres=off nohz=off"
+export KERNEL=debug CPUS=2
 mapfile -t programs < <(cd tests/kselftest && printf '%s\n' *.c | grep -vE '^(kill_work|tenants_apart)')
 guest_tests "${programs[@]}" uring_rules.c abi_module.sh
